@@ -1,0 +1,40 @@
+"""Reads the results of sweeps and says what they show. Needs neither Ray nor torch.
+
+>>> frames = analysis.load("results/flow_tuning/latest")
+>>> analysis.compare(frames)
+"""
+
+from __future__ import annotations
+
+from analysis.compare import compare
+from analysis.configs import config_frame, differences
+from analysis.curves import curves, seed_curves
+from analysis.figures import FIGURES, View
+from analysis.load import Frames, load
+from analysis.names import InputError
+from analysis.report import report
+from analysis.scores import trial_scores
+from analysis.status import counts, status
+from analysis.summarize import failures, summarize
+from analysis.verdict import headline, sentence
+
+__all__ = [
+    "FIGURES",
+    "Frames",
+    "InputError",
+    "View",
+    "compare",
+    "config_frame",
+    "counts",
+    "curves",
+    "differences",
+    "failures",
+    "headline",
+    "load",
+    "report",
+    "seed_curves",
+    "sentence",
+    "status",
+    "summarize",
+    "trial_scores",
+]

@@ -1,0 +1,185 @@
+"""What a reader must know before believing a comparison: one plain sentence each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.compare import arm_scores
+from analysis.load import Frames
+from analysis.scores import DONE, WINDOW, points, smoothed, trial_scores, usable
+from analysis.verdict import number
+
+FEW_SEEDS = 5
+SAME_BUDGET = 0.01
+STILL_IMPROVING = 0.05
+
+
+def warnings_of(
+    frames: Frames,
+    comparison: pd.DataFrame,
+    *,
+    score: str = "return_mean",
+    window: int = WINDOW,
+    scale: float | Mapping[str, float] | None = None,
+) -> list[str]:
+    """Everything that weakens the result, gravest first; empty if nothing does."""
+    scores = arm_scores(frames, score=score, window=window, scale=scale)
+    return [
+        *_not_learned(comparison),
+        *_failed(frames),
+        *_missing(scores),
+        *_few_seeds(comparison),
+        *_diverged(scores),
+        *_collapsed(scores),
+        *_budgets(scores),
+        *_protocols(frames),
+        *_still_improving(frames, score, window),
+        *_winners_curse(frames, score, window, scale),
+    ]
+
+
+def _not_learned(comparison: pd.DataFrame) -> list[str]:
+    return [
+        f"Not learned: on {row['task']} both {row['candidate']} ({number(row['candidate_mean'])}) "
+        f"and {row['baseline']} ({number(row['baseline_mean'])}) are far below what the task "
+        "allows; the difference says little about what they can do."
+        for row in comparison[comparison["not_learned"].astype(bool)].to_dict("records")
+    ]
+
+
+def _failed(frames: Frames) -> list[str]:
+    failed = frames.trials[frames.trials["status"] == "FAILED"]
+    if failed.empty:
+        return []
+    kinds = failed["failure_class"].fillna("error").value_counts()
+    shown = ", ".join(f"{kind} {n}" for kind, n in kinds.items())
+    return [f"Failed: {len(failed)} of {len(frames.trials)} trials ({shown}); see Failures."]
+
+
+def _missing(scores: pd.DataFrame) -> list[str]:
+    lines = []
+    for (task, label), group in scores.groupby(["task", "label"]):
+        left_out = group[~group["counts"]]
+        if len(left_out):
+            seeds = ", ".join(map(str, sorted(left_out["seed"])))
+            states = ", ".join(sorted(left_out["status"].str.lower().unique()))
+            lines.append(
+                f"Missing: {len(left_out)} of {len(group)} seeds of {label} on {task} are not in "
+                f"the result ({states}; seeds {seeds})."
+            )
+    return lines
+
+
+def _few_seeds(comparison: pd.DataFrame) -> list[str]:
+    few = comparison[comparison["n"] < FEW_SEEDS]
+    if few.empty:
+        return []
+    least = int(few["n"].min())
+    if least < stats.MIN_SEEDS_INTERVAL:
+        return [f"Few seeds: n={least} gives no uncertainty at all; nothing can be concluded."]
+    return [
+        f"Few seeds: with n={least} only large differences can be seen; 10 is the usual number."
+    ]
+
+
+def _diverged(scores: pd.DataFrame) -> list[str]:
+    lines = []
+    for (task, label), group in scores.groupby(["task", "label"]):
+        if k := int(group["diverged"].sum()):
+            lines.append(
+                f"Diverged: {k} of {len(group)} seeds of {label} on {task}; each counts as a "
+                "return of 0."
+            )
+    return lines
+
+
+def _collapsed(scores: pd.DataFrame) -> list[str]:
+    lines = []
+    for (task, label), group in scores[scores["counts"]].groupby(["task", "label"]):
+        k, n = int(group["collapsed"].sum()), len(group)
+        if k:
+            share = stats.wilson(k, n)
+            lines.append(
+                f"Collapsed: {k} of {n} seeds of {label} on {task} ended below half of their peak "
+                f"(share {share.lo:.0%} to {share.hi:.0%}, 95% Wilson); its mean mixes two kinds "
+                "of runs."
+            )
+    return lines
+
+
+def _budgets(scores: pd.DataFrame) -> list[str]:
+    lines = []
+    done = scores[scores["status"].isin(DONE)]
+    for task, group in done.groupby("task"):
+        steps = group.groupby("label")["env_steps"].mean()
+        if len(steps) > 1 and steps.max() > steps.min() * (1 + SAME_BUDGET):
+            shown = ", ".join(f"{label} {int(n):,}" for label, n in steps.items())
+            lines.append(
+                f"Unequal budgets on {task}: {shown} environment steps per seed; use "
+                f"at={int(steps.min())} to compare at the smaller one."
+            )
+    return lines
+
+
+def _protocols(frames: Frames) -> list[str]:
+    confirmed = frames.trials.loc[frames.trials["stage"] == "confirm", "trial_id"]
+    evals = frames.evals[frames.evals["trial_id"].isin(confirmed)]
+    mixed = evals.groupby("task")["protocol"].nunique()
+    return [
+        f"Unequal evaluation on {task}: {n} protocols (episodes or episode seeds) are mixed."
+        for task, n in mixed[mixed > 1].items()
+    ]
+
+
+def _still_improving(frames: Frames, score: str, window: int) -> list[str]:
+    """Arms whose smoothed curve clearly rose over the last fifth of the budget."""
+    rows = points(frames, score)
+    rows = rows[(rows["stage"] == "confirm") & rows["status"].isin(DONE)]
+    found = []
+    for (task, arm), group in rows.groupby(["task", "arm"]):
+        gains, ends = [], []
+        for _, trial in group.groupby("trial_id"):
+            if len(trial) < 2 * window:
+                continue  # the smoothed curve would still hold the start of the run
+            smooth = smoothed(trial["value"].to_numpy(float), window)
+            steps = trial["env_steps"].to_numpy(float)
+            before = smooth[np.searchsorted(steps, 0.8 * steps[-1], side="right") - 1]
+            gains.append(smooth[-1] - before)
+            ends.append(abs(smooth[-1]))
+        gain = stats.mean_interval(gains)
+        if not math.isnan(gain.lo) and gain.lo > 0 and gain.est > STILL_IMPROVING * np.mean(ends):
+            found.append(f"{arm} on {task} by {number(gain.est)} (n={gain.n})")
+    if not found:
+        return []
+    return [
+        f"Still improving in the last fifth of the budget: {', '.join(found)}; a longer run may "
+        "change the verdict."
+    ]
+
+
+def _winners_curse(
+    frames: Frames, score: str, window: int, scale: float | Mapping[str, float] | None
+) -> list[str]:
+    """How far the best screening score of each arm fell when it was measured afresh."""
+    scores = trial_scores(frames, score=score, window=window, scale=scale)
+    screened = scores[(scores["stage"] == "screen") & usable(scores)]
+    confirmed = scores[(scores["stage"] == "confirm") & usable(scores)]
+    lines = []
+    for (task, arm), group in screened.groupby(["task", "arm"]):
+        fresh = confirmed[(confirmed["task"] == task) & (confirmed["arm"] == arm)]
+        if len(group) < 2:
+            continue
+        best = group.sort_values("value").iloc[-1]
+        text = (
+            f"Winner's curse: the best of {len(group)} screened configurations of {arm} on {task} "
+            f"scored {number(best['value'])}, the highest of many noisy numbers"
+        )
+        if len(fresh):
+            text += f"; on fresh seeds {arm} scores {number(float(fresh['value'].mean()))}"
+        lines.append(text + ". Screening scores are biased upwards and are no result.")
+    return lines

@@ -1,0 +1,102 @@
+"""Learning curves with an interval over seeds on a common axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.load import Frames
+from analysis.names import InputError, check
+from analysis.scores import points
+
+AXES = {"env_steps": "env_steps", "gpu_hours": "gpu_s", "wall_hours": "wall_time_s"}
+
+
+def curves(
+    frames: Frames,
+    *,
+    score: str = "return_mean",
+    x: str = "env_steps",
+    by: str = "arm",
+    stage: str | None = "confirm",
+    points_per_curve: int = 200,
+) -> pd.DataFrame:
+    """Mean over seeds with its t interval: columns task, `by`, x, est, lo, hi, n, method.
+
+    x="env_steps" uses the evaluation grid that the seeds share; where they share none, and for
+    x="gpu_hours" or "wall_hours", every seed is interpolated on `points_per_curve` common points.
+    Nothing is extrapolated: `n` falls where seeds have not got that far. Trials that a scheduler
+    stopped are left out (their mean would be one of survivors). stage=None takes all stages.
+
+    Raises:
+        InputError: unknown score, axis, grouping or stage; gpu_hours where no trial has a GPU.
+    """
+    check("x", x, AXES)
+    rows = seed_curves(frames, score=score, x=x, stage=stage)
+    check("grouping", by, [name for name in ("arm", "config_id", "stage") if name in rows])
+    rows = rows[rows["status"] != "STOPPED"].dropna(subset=["x"])
+    out: list[dict[str, Any]] = []
+    for (task, name), group in rows.groupby(["task", by], sort=True):
+        grid, values = _on_grid(group, points_per_curve, shared=x == "env_steps")
+        for at, column in zip(grid, values.T, strict=True):
+            found = column[~np.isnan(column)]
+            e = stats.mean_interval(found)
+            out.append(
+                {"task": task, by: name, x: at}
+                | {"est": e.est, "lo": e.lo, "hi": e.hi, "n": e.n, "method": e.method}
+            )
+    columns = ["task", by, x, "est", "lo", "hi", "n", "method"]
+    return pd.DataFrame(out, columns=columns)
+
+
+def seed_curves(
+    frames: Frames,
+    *,
+    score: str = "return_mean",
+    x: str = "env_steps",
+    stage: str | None = "confirm",
+) -> pd.DataFrame:
+    """Every evaluation of every trial: trial_id, task, arm, config_id, stage, seed, status, then
+    the axis `x` and the score `value`.
+
+    Raises:
+        InputError: as `curves`.
+    """
+    check("x", x, AXES)
+    rows = points(frames, score)
+    if stage is not None:
+        if len(frames.trials):
+            check("stage", stage, {*frames.trials["stage"], "confirm"})
+        rows = rows[rows["stage"] == stage]
+    if x == "gpu_hours" and len(rows) and not (rows["num_gpus"] > 0).any():
+        raise InputError("x='gpu_hours' needs a GPU, and no trial had one; use x='wall_hours'")
+    axis = rows[AXES[x]].astype(float)
+    rows = rows.assign(x=axis if x == "env_steps" else axis / 3600)
+    names = ["trial_id", "task", "arm", "config_id", "stage", "seed", "status", "x", "value"]
+    return rows[names].reset_index(drop=True)
+
+
+def _on_grid(group: pd.DataFrame, count: int, *, shared: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The axis [P] and each trial's values on it [N, P]; NaN where a trial has none."""
+    trials = [
+        (trial["x"].to_numpy(float), trial["value"].to_numpy(float))
+        for _, trial in group.groupby("trial_id", sort=True)
+    ]
+    longest = max((xs for xs, _ in trials), key=len)
+    # Seeds of one configuration evaluate at the same steps; a running one has the first of them.
+    if shared and all(np.isin(xs, longest).all() for xs, _ in trials):
+        values = np.full((len(trials), len(longest)), np.nan)
+        for row, (xs, ys) in zip(values, trials, strict=True):
+            row[np.searchsorted(longest, xs)] = ys
+        return longest, values
+    low, high = min(xs[0] for xs, _ in trials), max(xs[-1] for xs, _ in trials)
+    grid = np.linspace(low, high, count) if high > low else np.array([low])
+    return grid, np.stack([_interpolate(grid, xs, ys) for xs, ys in trials])
+
+
+def _interpolate(grid: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    inside = (grid >= xs[0]) & (grid <= xs[-1])
+    return np.where(inside, np.interp(grid, xs, ys), np.nan)

@@ -1,0 +1,177 @@
+"""Reads the results folder of a sweep, finished or running, into pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.names import InputError, check, unknown
+from sweeps.core.compact import DamagedTable, Tables, read_tables
+from sweeps.core.events import fold, read_events
+
+_HEADER = ("writer", "seq", "time", "event", "trial_id", "schema", "crc")
+_TIMES = ("started_at", "ended_at")
+_MARKS = ("events", "tables", "series", "sweep.yaml", "owner.json")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A sweep as pandas.
+
+    trials: one row a (config, seed), parameters as `p_<dotted key>`. reports, evals: one row a
+    (trial, epoch), of the latest attempt. events: time, event, trial_id, writer, seq and the rest
+    as the dict `payload`. spec: the sweep's own description. Times are UTC.
+    """
+
+    trials: pd.DataFrame
+    reports: pd.DataFrame
+    evals: pd.DataFrame
+    events: pd.DataFrame
+    path: Path
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    finished: bool = False
+
+    @property
+    def name(self) -> str:
+        """Sweep and run, as in `results/<sweep>/<run-id>`."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    def _repr_html_(self) -> str:
+        from analysis.status import counts, status
+
+        state = "finished" if self.finished else "not finished"
+        head = f"<p><b>{self.name}</b>: {len(self.trials)} trials, {state}</p>"
+        table = status(self)
+        return head + _html(counts(self)) + _html(table.head(50))
+
+
+def load(
+    path: str | Path,
+    *,
+    columns: Collection[str] | None = None,
+    trials: Collection[str] | None = None,
+    where: str | None = None,
+) -> Frames:
+    """Read `results/<sweep>/<run-id>`, `results/<sweep>/latest` or `results/<sweep>` (its latest).
+
+    columns: the report metrics to read (all if None). trials: the trial ids to keep. where: a
+    pandas query over `trials`, such as `"stage == 'confirm' and seed < 1005"`.
+    A sweep that has not planned anything yet gives empty frames with all columns.
+
+    Raises:
+        InputError: no such folder, not a sweep, an unknown column or trial, a bad query.
+    """
+    folder = locate(path)
+    tables = _tables(folder, columns)
+    frames = {
+        "trials": _times(tables.trials.to_pandas()),
+        "reports": tables.reports.to_pandas(split_blocks=True),
+        "evals": tables.evals.to_pandas(),
+    }
+    frames = _keep(frames, trials, where)
+    events = read_events(folder)
+    state = fold(events)
+    return Frames(
+        **frames,
+        events=_event_frame(events),
+        path=folder,
+        spec=state.spec,
+        finished=state.finished,
+    )
+
+
+def locate(path: str | Path) -> Path:
+    """The run folder that `path` means.
+
+    Raises:
+        InputError: there is none; the line says what is there instead.
+    """
+    given = Path(path)
+    if not given.exists():
+        raise InputError(f"{given}: no such folder{_neighbours(given)}")
+    if not given.is_dir():
+        raise InputError(f"{given}: is a file; give the folder results/<sweep>/<run-id>")
+    folder = given.resolve()
+    if any((folder / mark).exists() for mark in _MARKS):
+        return folder
+    if (folder / "latest").is_dir():
+        return (folder / "latest").resolve()
+    inside = sorted(child.name for child in folder.iterdir() if _holds_a_sweep(child))
+    hint = f"; it holds: {', '.join(inside[-8:])}" if inside else ""
+    raise InputError(f"{given}: not the results folder of a sweep (it has no events/){hint}")
+
+
+def _holds_a_sweep(folder: Path) -> bool:
+    return (folder / "events").is_dir() or (folder / "latest" / "events").is_dir()
+
+
+def _neighbours(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return ""
+    names = sorted(child.name for child in parent.iterdir() if _holds_a_sweep(child))
+    return f"; {parent} holds: {', '.join(names[-8:])}" if names else ""
+
+
+def _tables(folder: Path, columns: Collection[str] | None) -> Tables:
+    try:
+        return read_tables(folder, columns)
+    except DamagedTable as error:
+        raise InputError(str(error)) from error
+    except ValueError:
+        known = read_tables(folder, kinds=("reports",)).reports.column_names
+        for name in columns or ():
+            check("report column", name, known)
+        raise
+
+
+def _keep(
+    frames: dict[str, pd.DataFrame], trials: Collection[str] | None, where: str | None
+) -> dict[str, pd.DataFrame]:
+    kept = frames["trials"]
+    if trials is not None:
+        for trial_id in trials:
+            check("trial", trial_id, kept["trial_id"])
+        kept = kept[kept["trial_id"].isin(list(trials))]
+    if where is not None:
+        kept = _query(kept, where)
+    if trials is None and where is None:
+        return frames
+    ids = set(kept["trial_id"])
+    rest = {k: f[f["trial_id"].isin(ids)] for k, f in frames.items() if k != "trials"}
+    return {"trials": kept} | rest
+
+
+def _query(trials: pd.DataFrame, where: str) -> pd.DataFrame:
+    try:
+        mask = trials.eval(where)
+    except pd.errors.UndefinedVariableError as error:
+        raise unknown("trial column", str(error).split("'")[1], trials.columns) from error
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise InputError(f"cannot read the query {where!r}: {error}") from error
+    if not (isinstance(mask, pd.Series) and pd.api.types.is_bool_dtype(mask)):
+        raise InputError(f"the query {where!r} does not say yes or no for a trial")
+    return trials[mask.to_numpy(bool)]
+
+
+def _times(trials: pd.DataFrame) -> pd.DataFrame:
+    parsed = {name: pd.to_datetime(trials[name], utc=True, format="ISO8601") for name in _TIMES}
+    return trials.assign(**parsed)
+
+
+def _event_frame(events: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = [
+        {name: event.get(name) for name in _HEADER[:5]}
+        | {"payload": {k: v for k, v in event.items() if k not in _HEADER}}
+        for event in events
+    ]
+    frame = pd.DataFrame(rows, columns=[*_HEADER[:5], "payload"])
+    return frame.assign(time=pd.to_datetime(frame["time"], utc=True, format="ISO8601"))
+
+
+def _html(table: pd.DataFrame) -> str:
+    return table.to_html(index=False, na_rep="–", float_format="{:.4g}".format, border=0)

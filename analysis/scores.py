@@ -1,0 +1,168 @@
+"""From evaluation rows to one score a trial: final, peak, area under the curve, collapse.
+
+The smoothed curve at an evaluation is the mean of the last `window` evaluations up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import Frames
+from analysis.names import InputError, unknown
+from sweeps.core.schema import EVALS, SCORE_WINDOW
+
+WINDOW = SCORE_WINDOW
+DONE = ("COMPLETED", "EVALUATED")
+MAX_RETURNS = {"point-mass": 64.0}
+DEFAULT_MAX_RETURN = 1000.0
+COLLAPSE = 0.5
+
+_KEYS = ["trial_id", "task", "epoch", "env_steps", "wall_time_s"]
+_NO_SCORE = {*EVALS.names[: EVALS.names.index("n")], "returns"}
+_TRIAL = [
+    "trial_id",
+    "arm",
+    "config_id",
+    "stage",
+    "seed",
+    "status",
+    "failure_class",
+    "num_gpus",
+    "env_steps",
+    "wall_time_s",
+]
+
+
+def scale_of(task: str, scale: float | Mapping[str, float] | None) -> float:
+    """What a perfect policy can reach on `task`: the unit of margins and floors."""
+    if scale is None:
+        return MAX_RETURNS.get(task, DEFAULT_MAX_RETURN)
+    if isinstance(scale, Mapping):
+        if task not in scale:
+            raise unknown("task in scale", task, scale)
+        return float(scale[task])
+    return float(scale)
+
+
+def score_columns(frames: Frames) -> list[str]:
+    """What can be a score: columns of evaluations, then report metrics."""
+    evals = [name for name in frames.evals.columns if name not in _NO_SCORE]
+    reports = [
+        name
+        for name in frames.reports.columns
+        if name not in ("trial_id", "attempt", "epoch", "env_steps")
+    ]
+    return [*evals, *reports]
+
+
+def points(frames: Frames, score: str) -> pd.DataFrame:
+    """Every value of `score` with its trial: task, arm, config_id, stage, seed, status, env_steps,
+    wall_time_s, gpu_s, value; ordered by trial and env_steps.
+
+    Raises:
+        InputError: no such score; the line names the nearest.
+    """
+    if score not in score_columns(frames):
+        raise unknown("score", score, score_columns(frames))
+    tasks = frames.trials[["trial_id", "task"]]
+    if score in frames.evals.columns:
+        rows = frames.evals[_KEYS].assign(value=frames.evals[score].astype(float))
+    else:
+        reports = frames.reports.merge(tasks, on="trial_id")
+        clock = "time/wall_s"
+        seconds = reports[clock] if clock in reports.columns else np.nan
+        rows = reports.assign(wall_time_s=seconds, value=reports[score].astype(float))
+        rows = rows[[*_KEYS, "value"]]
+    about = frames.trials[_TRIAL].drop(columns=["env_steps", "wall_time_s"])
+    rows = rows.merge(about, on="trial_id")
+    rows["task"] = rows["task"].fillna(rows["trial_id"].map(tasks.set_index("trial_id")["task"]))
+    rows["gpu_s"] = rows["wall_time_s"] * rows["num_gpus"].fillna(0.0)
+    return rows.sort_values(["trial_id", "task", "env_steps"], kind="stable", ignore_index=True)
+
+
+def smoothed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
+    """Trailing mean of `values [T]`, of what there is before `window` values exist."""
+    return pd.Series(values, dtype=float).rolling(window, min_periods=1).mean().to_numpy()
+
+
+def trial_scores(
+    frames: Frames,
+    *,
+    score: str = "return_mean",
+    at: str | float = "final",
+    window: int = WINDOW,
+    diverged: float | None = 0.0,
+    scale: float | Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """One row a (trial, task): arm, config_id, stage, seed, status, env_steps, wall_time_s, gpu_s,
+    evaluations, value (the score `at`), final, peak (biased: a maximum), final_peak, aulc,
+    collapsed, diverged.
+
+    at: "final" (mean of the last `window` evaluations), "peak", "aulc" (area under the smoothed
+    curve over env steps, divided by their range) or a number of env steps (the score at the last
+    evaluation up to it; missing if the trial had none). A trial that diverged, or whose score is
+    not a number, counts as `diverged` (a policy that does nothing); None leaves it missing.
+
+    Raises:
+        InputError: unknown score or `at`, window below 1.
+    """
+    if window < 1:
+        raise InputError(f"window must be at least 1, got {window}")
+    known = ("final", "peak", "aulc")
+    if isinstance(at, str) and at not in known:
+        raise unknown("at", at, [*known, "<env steps>"])
+    rows = points(frames, score)
+    if not isinstance(at, str):
+        rows = rows[rows["env_steps"] <= at]
+    curves = [
+        {"trial_id": trial_id, "task": task} | _curve(group, window, scale_of(str(task), scale))
+        for (trial_id, task), group in rows.groupby(["trial_id", "task"], sort=False)
+    ]
+    columns = [
+        "trial_id",
+        "task",
+        *("evaluations", "final", "peak", "final_peak", "aulc", "collapsed", "bad"),
+    ]
+    found = pd.DataFrame(curves, columns=columns)
+    missing = frames.trials[~frames.trials["trial_id"].isin(found["trial_id"])]
+    blank = missing[["trial_id", "task"]].assign(evaluations=0, collapsed=False, bad=False)
+    found = pd.concat([found, blank], ignore_index=True) if len(blank) else found
+    out = frames.trials[_TRIAL].merge(found, on="trial_id")
+    out["gpu_s"] = out["wall_time_s"] * out["num_gpus"].fillna(0.0)
+    out["collapsed"] = out["collapsed"].astype(bool)
+    out["diverged"] = out["bad"].astype(bool) | (out["failure_class"] == "diverged").fillna(False)
+    out["value"] = out["final" if not isinstance(at, str) else at].astype(float)
+    if diverged is not None:
+        out.loc[out["diverged"], ["value", "final"]] = diverged
+    return out.drop(columns="bad")
+
+
+def _curve(group: pd.DataFrame, window: int, scale: float) -> dict[str, object]:
+    values = group["value"].to_numpy(float)
+    steps = group["env_steps"].to_numpy(float)
+    smooth = smoothed(values, window)
+    final = float(values[-window:].mean())
+    # A maximum over fewer than `window` evaluations would be less smooth than the final score.
+    whole = smooth[window - 1 :] if len(smooth) >= window else smooth[-1:]
+    peak = float(np.nanmax(whole)) if np.isfinite(whole).any() else np.nan
+    ratio = final / peak if peak > 0 else np.nan
+    span = steps[-1] - steps[0]
+    return {
+        "evaluations": len(values),
+        "final": final,
+        "peak": peak,
+        "final_peak": ratio,
+        "aulc": float(np.trapezoid(smooth, steps) / span) if span > 0 else float(smooth[-1]),
+        # Falling from a peak that is itself next to nothing is noise, not a collapse.
+        "collapsed": bool(peak > 0.05 * scale and ratio < COLLAPSE),
+        "bad": not np.isfinite(final),
+    }
+
+
+def usable(scores: pd.DataFrame) -> pd.Series:
+    """Which rows are results: whole runs, and runs that diverged (they count as such)."""
+    ended = scores["status"].isin(DONE) | (scores["diverged"] & (scores["status"] == "FAILED"))
+    return ended & scores["value"].notna()

@@ -1,0 +1,145 @@
+"""The rule that turns intervals into win, lose, tie or undetermined, and its words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis import stats
+
+ALPHA = 0.05
+VERDICTS = ("win", "lose", "tie", "undetermined")
+_OPENINGS = {
+    "win": "{candidate} is better than {baseline} on {task}",
+    "lose": "{candidate} is worse than {baseline} on {task}",
+    "tie": "{candidate} ties with {baseline} on {task}",
+    "undetermined": "Undetermined whether {candidate} is better than {baseline} on {task}",
+}
+_WORDS = {"win": "better", "lose": "worse", "tie": "a tie", "undetermined": "undetermined"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A difference, its 95 % and 90 % intervals and the margin within which it does not matter."""
+
+    est: float
+    lo: float
+    hi: float
+    lo90: float
+    hi90: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """by_holm: only the correction for several comparisons stands in the way of a verdict."""
+
+    verdict: str
+    reason: str
+    by_holm: bool = False
+
+
+def judge(evidence: Evidence, *, n: int, p: float) -> Settled:
+    """The verdict on one difference; `p` is its p value, corrected if there are several."""
+    if n < stats.MIN_SEEDS_INTERVAL:
+        return Settled("undetermined", stats.no_interval(n))
+    if -evidence.margin < evidence.lo90 and evidence.hi90 < evidence.margin:
+        return Settled("tie", f"90% interval within \N{PLUS-MINUS SIGN}{number(evidence.margin)}")
+    if not (evidence.lo > 0 or evidence.hi < 0):
+        wide = f"90% interval leaves \N{PLUS-MINUS SIGN}{number(evidence.margin)}"
+        return Settled("undetermined", f"95% interval includes 0, {wide}")
+    if p > ALPHA:
+        reason = f"95% interval excludes 0, but not after Holm (p={p:.2g})"
+        return Settled("undetermined", reason, by_holm=True)
+    return Settled("win" if evidence.est > 0 else "lose", "95% interval excludes 0")
+
+
+def seeds_needed(
+    evidence: Evidence, sd: float, n: int, *, paired: bool, alpha: float = ALPHA
+) -> int:
+    """Seeds an arm that would find a true difference as large as the margin in 8 of 10 sweeps.
+
+    Where there are that many already, the true difference is smaller than the margin; then the
+    seeds at which the verdict falls if estimate and spread stay as they are.
+    """
+    wanted = stats.seeds_for_power(evidence.margin, sd, paired=paired, alpha=alpha)
+    if wanted > n:
+        return wanted
+    return stats.seeds_to_decide(evidence.est, sd, evidence.margin, n, paired=paired, alpha=alpha)
+
+
+def number(x: float, *, sign: bool = False) -> str:
+    """A score with as many digits as help to compare it; a true minus sign."""
+    if pd.isna(x):
+        return "\N{EN DASH}"
+    size = abs(x)
+    digits = 0 if size >= 1e4 else 1 if size >= 10 else 2 if size >= 1 else 3
+    text = f"{x:+,.{digits}f}" if sign else f"{x:,.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def interval(lo: float, hi: float, *, sign: bool = True) -> str:
+    """`[lo, hi]`, or nothing where there is none."""
+    if math.isnan(lo) or math.isnan(hi):
+        return ""
+    return f"[{number(lo, sign=sign)}, {number(hi, sign=sign)}]"
+
+
+def sentence(row: pd.Series) -> str:
+    """One row of `compare` in plain words, with n, interval and method."""
+    text = _OPENINGS[row["verdict"]].format(**row[["candidate", "baseline", "task"]]) + ": "
+    if row["n"] == 0:
+        return text + "no finished seed in both arms."
+    seeds = "seed" if row["n"] == 1 else "seeds"
+    text += f"{number(row['est'], sign=True)} ({number(row['candidate_mean'])} against "
+    text += f"{number(row['baseline_mean'])}"
+    if row["n"] < stats.MIN_SEEDS_INTERVAL:
+        return text + f"; {row['method']})."
+    text += f"; 95% interval {interval(row['lo'], row['hi'])}, n={row['n']} {seeds}, "
+    text += f"{row['method']}"
+    if not math.isnan(row["iqm_est"]):
+        text += f"; IQM {number(row['iqm_est'], sign=True)}"
+        text += f" {interval(row['iqm_lo'], row['iqm_hi'])}, bootstrap"
+    text += ")"
+    if not pd.isna(row["seeds_needed"]):
+        text += f"; about {row['seeds_needed']:,} seeds per arm would settle it"
+    if row["not_learned"]:
+        text += "; neither has learned the task"
+    return text + "."
+
+
+def headline(comparison: pd.DataFrame) -> str:
+    """What the comparison says, one sentence; a list by task where there are several rows."""
+    if comparison.empty:
+        return "No result yet: the confirm stage does not have trials of both arms."
+    if len(comparison) == 1:
+        return sentence(comparison.iloc[0])
+    parts = []
+    for verdict in VERDICTS:
+        hits = comparison[comparison["verdict"] == verdict]
+        if len(hits):
+            parts.append(f"{_WORDS[verdict]} on {'; '.join(_short(r) for _, r in hits.iterrows())}")
+    names = " and ".join(sorted(comparison["candidate"].unique()))
+    seeds = _range(comparison["n"])
+    methods = ", ".join(sorted(comparison["method"].unique()))
+    base = comparison["baseline"].iloc[0]
+    tail = f"95% intervals, n={seeds} seeds per arm, {methods}"
+    if corrections := set(comparison["correction"]) - {"none"}:
+        tail += f", {corrections.pop()} comparisons"
+    return f"{names} against {base}: {', '.join(parts)} ({tail})."
+
+
+def _short(row: pd.Series) -> str:
+    name = str(row["task"])
+    text = f"{name} {number(row['est'], sign=True)}"
+    if bounds := interval(row["lo"], row["hi"]):
+        text += f" {bounds}"
+    if not pd.isna(row["seeds_needed"]):
+        text += f" (about {row['seeds_needed']:,} seeds would settle it)"
+    return text + (" (neither learned it)" if row["not_learned"] else "")
+
+
+def _range(n: pd.Series) -> str:
+    return str(n.min()) if n.min() == n.max() else f"{n.min()}\N{EN DASH}{n.max()}"

@@ -1,0 +1,40 @@
+"""State values: an ensemble over latents whose minimum is the actor's terminal value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flowpwm.checks import at_least, layer_sizes
+from flowpwm.networks import Ensemble
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """Size of the ensemble and of each member."""
+
+    members: int = 3
+    units: tuple[int, ...] = (400, 200)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", layer_sizes("critic.units", self.units))
+        at_least("critic.members", self.members, 1)
+
+
+class Critic(nn.Module):
+    """Values of latents by every member."""
+
+    def __init__(self, config: CriticConfig, latent_dim: int):
+        super().__init__()
+        self.ensemble = Ensemble(config.members, latent_dim, config.units, 1)
+
+    def forward(self, z: Float[Tensor, "*B D"]) -> Float[Tensor, "N ..."]:
+        """Every member's value of every latent."""
+        flat = z.reshape(-1, z.shape[-1])
+        return self.ensemble(flat).squeeze(-1).unflatten(1, z.shape[:-1])
+
+    def minimum(self, z: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
+        """The most pessimistic member's value, state by state."""
+        return self(z).amin(0)

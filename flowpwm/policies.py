@@ -1,0 +1,139 @@
+"""Policies: a latent in, an action in (-1, 1) out. Adding one is a class and a `POLICIES` line."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flowpwm.checks import at_least, layer_sizes, one_of
+from flowpwm.integrators import INTEGRATORS, integrate
+from flowpwm.networks import mlp
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Sizes that every policy has."""
+
+    kind: str = ""
+    units: tuple[int, ...] = (400, 200, 100)
+    init_log_std: float = -1.0
+    min_log_std: float = -1.427
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", layer_sizes("policy.units", self.units))
+        at_least(
+            "policy.init_log_std - policy.min_log_std", self.init_log_std - self.min_log_std, 0
+        )
+
+
+@dataclass(frozen=True)
+class GaussianPolicyConfig(PolicyConfig):
+    """A mean from an MLP; it has no options of its own."""
+
+    kind: str = "gaussian"
+
+
+@dataclass(frozen=True)
+class FlowPolicyConfig(PolicyConfig):
+    """How the action's ODE is integrated."""
+
+    kind: str = "flow"
+    integrator: str = "euler"
+    substeps: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("policy.integrator", self.integrator, INTEGRATORS)
+        at_least("policy.substeps", self.substeps, 1)
+
+
+class Policy(nn.Module, ABC):
+    """A stochastic policy with a learned, state-independent noise scale."""
+
+    def __init__(self, config: PolicyConfig, action_dim: int):
+        super().__init__()
+        self.action_dim = action_dim
+        self.min_log_std = config.min_log_std
+        self.log_std = nn.Parameter(torch.full((action_dim,), config.init_log_std))
+
+    def std(self) -> Float[Tensor, " A"]:
+        """The noise scale of every action component."""
+        return self.log_std.clamp(min=self.min_log_std).exp()
+
+    def noise(self, z: Float[Tensor, "*B D"], generator: torch.Generator) -> Float[Tensor, "*B A"]:
+        """Standard-normal noise for a batch of latents."""
+        shape = (*z.shape[:-1], self.action_dim)
+        return torch.randn(shape, generator=generator, device=z.device, dtype=z.dtype)
+
+    @abstractmethod
+    def pre_tanh(
+        self, z: Float[Tensor, "*B D"], noise: Float[Tensor, "*B A"] | None
+    ) -> Float[Tensor, "*B A"]:
+        """The unsquashed action of standard-normal `noise`; deterministic where that is None."""
+
+    def forward(
+        self, z: Float[Tensor, "*B D"], noise: Float[Tensor, "*B A"] | None
+    ) -> Float[Tensor, "*B A"]:
+        """The action in (-1, 1)."""
+        return torch.tanh(self.pre_tanh(z, noise))
+
+
+class GaussianPolicy(Policy):
+    """tanh(mean(z) + std * noise)."""
+
+    def __init__(self, config: GaussianPolicyConfig, latent_dim: int, action_dim: int):
+        super().__init__(config, action_dim)
+        self.mean = mlp(latent_dim, config.units, action_dim)
+
+    def pre_tanh(
+        self, z: Float[Tensor, "*B D"], noise: Float[Tensor, "*B A"] | None
+    ) -> Float[Tensor, "*B A"]:
+        """The mean plus scaled noise."""
+        mean = self.mean(z)
+        return mean if noise is None else mean + self.std() * noise
+
+
+class FlowPolicy(Policy):
+    """tanh(x at tau=1) of an ODE dx/dtau = v(z, x, tau) from x = std * noise at tau=0."""
+
+    def __init__(self, config: FlowPolicyConfig, latent_dim: int, action_dim: int):
+        super().__init__(config, action_dim)
+        self.velocity_head = mlp(latent_dim + action_dim + 1, config.units, action_dim)
+        self.integrator, self.substeps = config.integrator, config.substeps
+
+    def pre_tanh(
+        self, z: Float[Tensor, "*B D"], noise: Float[Tensor, "*B A"] | None
+    ) -> Float[Tensor, "*B A"]:
+        """Where the flow carries scaled noise."""
+        start = z.new_zeros(*z.shape[:-1], self.action_dim)
+        if noise is not None:
+            start = self.std() * noise
+        one = torch.ones_like(z[..., :1])
+
+        def velocity(x: Tensor, tau: float) -> Tensor:
+            return self.velocity_head(torch.cat([z, x, one * tau], dim=-1))
+
+        return integrate(velocity, start, self.integrator, self.substeps)
+
+
+class Kind(NamedTuple):
+    """A configuration schema and the policy that it describes."""
+
+    config: type[Any]
+    policy: type[Any]
+
+
+POLICIES: dict[str, Kind] = {
+    "gaussian": Kind(GaussianPolicyConfig, GaussianPolicy),
+    "flow": Kind(FlowPolicyConfig, FlowPolicy),
+}
+
+
+def make_policy(config: PolicyConfig, latent_dim: int, action_dim: int) -> Policy:
+    """The untrained policy that `config` describes."""
+    return POLICIES[config.kind].policy(config, latent_dim, action_dim)

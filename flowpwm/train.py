@@ -1,0 +1,240 @@
+"""Online training: act, learn the world model, then actor and critic inside it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from flowpwm.config import RunConfig
+from flowpwm.diagnostics import model_metrics
+from flowpwm.losses import actor_loss, critic_loss, critic_targets, imagine, saturation
+from flowpwm.report import SCORE_WINDOW, Evaluation, Report
+from flowpwm.state import TrainState
+
+
+class Diverged(FloatingPointError):
+    """A loss or gradient is no longer finite; the message names it and the epoch."""
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def train(state: TrainState, should_stop: Callable[[], bool] = never) -> Iterator[Report]:
+    """Yield a report every `report_every` epochs and after the last; `state` goes along.
+
+    `should_stop` is asked before every epoch; once true, the generator ends with `state` whole, so
+    that it can be saved and resumed. Raises Diverged on a non-finite loss or gradient.
+    """
+    config = state.config
+    log = _Log()
+    while state.epoch < config.epochs and not should_stop():
+        began = time.perf_counter()
+        _set_learning_rates(state)
+        with _timed(state, "environment"):
+            collect(state, log)
+        with _timed(state, "world_model"):
+            for _ in range(
+                config.wm_updates + (config.wm_warmup_updates if not state.epoch else 0)
+            ):
+                update_world_model(state, log)
+        for _ in range(config.actor_updates):
+            with _timed(state, "actor"):
+                latents, targets = update_actor(state, log)
+            with _timed(state, "critic"):
+                update_critic(state, latents, targets, log)
+        state.epoch += 1
+        log.check_finite(state.epoch)
+
+        evaluation, metrics = None, {}
+        if state.epoch % config.evaluation.every == 0 or state.epoch == config.epochs:
+            with _timed(state, "evaluation"):
+                evaluation = state.evaluator(state.agent)
+                metrics = _diagnose(state)
+        state.seconds["wall"] += time.perf_counter() - began
+        if state.epoch % config.report_every == 0 or evaluation is not None:
+            yield _report(state, log.take() | metrics, evaluation)
+
+
+class _Log:
+    """Sums of detached scalars since the last report; nothing here keeps a graph alive."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.started = time.perf_counter()
+        self.env_steps = self.updates = 0
+
+    def add(self, name: str, value: Tensor | float) -> None:
+        value = torch.as_tensor(value).detach()
+        self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def check_finite(self, epoch: int) -> None:
+        for name, value in self.sums.items():
+            if not torch.isfinite(value):
+                raise Diverged(f"{name} is {float(value)} at epoch {epoch}")
+
+    def take(self) -> dict[str, float]:
+        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means | self._rates()
+
+    def _rates(self) -> dict[str, float]:
+        now = time.perf_counter()
+        elapsed = max(now - self.started, 1e-9)
+        rates = {
+            "rate/env_steps_per_s": self.env_steps / elapsed,
+            "rate/updates_per_s": self.updates / elapsed,
+        }
+        self.started, self.env_steps, self.updates = now, 0, 0
+        return rates
+
+
+def collect(state: TrainState, log: _Log) -> None:
+    """`horizon` steps of every environment; the policy sees each real observation."""
+    device = state.config.device
+    for _ in range(state.config.horizon):
+        action = state.agent.act(state.obs, state.generator)
+        step = state.env.step(action.cpu().numpy())
+        end = step.terminated | step.truncated
+        state.buffer.add(
+            torch.as_tensor(state.obs, device=device),
+            action,
+            torch.as_tensor(step.reward, device=device),
+            torch.as_tensor(step.final_obs, device=device),
+            torch.as_tensor(end, device=device),
+        )
+        state.obs = step.obs
+        state.episode_return += step.reward
+        state.episode_length += 1
+        if end.any():
+            log.add("train/episode_return", float(np.mean(state.episode_return[end])))
+            log.add("train/episode_length", float(np.mean(state.episode_length[end])))
+            state.episode_return[end] = 0.0
+            state.episode_length[end] = 0
+    steps = state.config.horizon * state.config.num_envs
+    state.env_steps += steps
+    log.env_steps += steps
+
+
+def update_world_model(state: TrainState, log: _Log) -> None:
+    """One optimiser step on a fresh batch of sequences."""
+    config = state.config
+    sequences = state.buffer.sample(config.wm_batch_size, config.horizon, state.generator)
+    loss, parts = state.agent.world_model.loss(sequences, state.generator)
+    _step(state, "world_model", state.agent.world_model, loss, config.optim.wm_grad_norm, log)
+    for name, value in parts.items():
+        log.add(f"loss/{name}", value)
+
+
+def update_actor(state: TrainState, log: _Log) -> tuple[Tensor, Tensor]:
+    """One optimiser step on imagined rollouts; returns their latents and critic targets."""
+    config, agent = state.config, state.agent
+    obs = state.buffer.sample_obs(config.actor_batch_size, state.generator)
+    with torch.no_grad():
+        z = agent.world_model.encode(obs)
+    imagined = imagine(
+        agent.world_model,
+        agent.policy,
+        z,
+        config.horizon,
+        config.actor_reward_space,
+        state.generator,
+    )
+    loss, returns = actor_loss(imagined, agent.critic, config.discount, state.scale.std)
+    saturated = saturation(imagined.pre_tanh)
+    loss = loss + config.actor_saturation_weight * saturated
+    _step(state, "actor", agent.policy, loss, config.optim.actor_grad_norm, log)
+    state.scale.update(returns)
+    log.add("actor/imagined_return", returns.mean())
+    log.add("actor/saturation", saturated)
+    return critic_targets(imagined, agent.critic, config.discount, config.td_lambda)
+
+
+def update_critic(state: TrainState, latents: Tensor, targets: Tensor, log: _Log) -> None:
+    """`critic_iterations` passes over the imagined states in shuffled minibatches."""
+    config, critic = state.config, state.agent.critic
+    for _ in range(config.critic_iterations):
+        order = torch.randperm(len(latents), generator=state.generator, device=latents.device)
+        for part in order.chunk(config.critic_minibatches):
+            loss = critic_loss(critic, latents[part], targets[part])
+            _step(state, "critic", critic, loss, config.optim.critic_grad_norm, log)
+
+
+def _step(
+    state: TrainState, name: str, module: nn.Module, loss: Tensor, max_norm: float, log: _Log
+) -> None:
+    parameters = list(module.parameters())
+    optimiser = state.optimisers[name]
+    optimiser.zero_grad(set_to_none=True)
+    # Only the stepped network's gradients are formed: the rest of the graph is passed through.
+    loss.backward(inputs=parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
+    optimiser.step()
+    state.updates += 1
+    log.updates += 1
+    log.add(f"loss/{name}", loss)
+    log.add(f"grad/{name}", norm)
+
+
+def _set_learning_rates(state: TrainState) -> None:
+    for name, optimiser in state.optimisers.items():
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(state.config, name, state.epoch)
+
+
+def learning_rate(config: RunConfig, network: str, epoch: int) -> float:
+    """The rate of `network` in an epoch: constant, or linear from its start to `final_lr`."""
+    optim = config.optim
+    starts = {"world_model": optim.wm_lr, "actor": optim.actor_lr, "critic": optim.critic_lr}
+    first = starts[network]
+    if optim.schedule == "constant":
+        return first
+    return first + (optim.final_lr - first) * epoch / config.epochs
+
+
+@contextmanager
+def _timed(state: TrainState, phase: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    state.seconds[phase] += time.perf_counter() - began
+
+
+def _diagnose(state: TrainState) -> dict[str, float]:
+    # A generator of its own: how often a run is looked at must not change what it does.
+    device = state.generator.device
+    generator = torch.Generator(device).manual_seed(state.config.seed + state.epoch)
+    sequences = state.buffer.sample(256, state.config.horizon, generator)
+    return model_metrics(state.agent.world_model, sequences)
+
+
+def _report(state: TrainState, metrics: dict[str, float], evaluation: Evaluation | None) -> Report:
+    metrics |= {f"time/{phase}_s": value for phase, value in state.seconds.items()}
+    metrics |= {
+        "lr/actor": state.optimisers["actor"].param_groups[0]["lr"],
+        "actor/std": float(state.agent.policy.std().detach().mean()),
+        "actor/return_scale": state.scale.std,
+        "buffer/transitions": len(state.buffer),
+        "memory/host_bytes": psutil.Process().memory_info().rss,
+        "memory/host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "memory/device_peak_bytes": (
+            torch.cuda.max_memory_allocated() if state.config.device == "cuda" else 0
+        ),
+    }
+    is_best = False
+    if evaluation is not None:
+        state.recent_scores = [*state.recent_scores, evaluation.mean][-SCORE_WINDOW:]
+        assert state.score is not None
+        is_best = state.best_score is None or state.score > state.best_score
+        if is_best:
+            state.best_score = state.score
+    return Report(state.epoch, state.env_steps, metrics, evaluation, state.score, is_best)

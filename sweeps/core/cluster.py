@@ -1,0 +1,163 @@
+"""Ray: started here on loopback, or joined where it runs. Import before anything imports ray."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sweeps.core import machine
+from sweeps.core.command import UsageError
+from sweeps.core.plan import Plan, Resources
+
+OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size goes through it
+_TUNE_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    # The older output is the one that `verbose=0` silences altogether.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Our worker writes the rows; Tune's loggers would write them all again.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune's own snapshots are a cache that nothing reads.
+    "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # How long a worker that is taken over may need to leave its last trial.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connection to Ray. `nodes` are the resources of each node, memory in bytes."""
+
+    dashboard: str
+    nodes: tuple[dict[str, float], ...]
+    local: bool
+
+    def require(self, resources: Resources) -> None:
+        """Raise UsageError if no node can ever run a trial that needs this."""
+        if problem := cannot_run(resources, list(self.nodes)):
+            raise UsageError(problem)
+
+
+def check_machine(plan: Plan) -> None:
+    """Raise UsageError if this machine cannot run the largest trial; before Ray is started."""
+    memory = machine.usable_memory_bytes() - machine.HEAD_BYTES
+    node: dict[str, float] = {"CPU": machine.usable_cpus(), "memory": memory}
+    if machine.gpu_memory_bytes():
+        node["GPU"] = 1
+    if problem := cannot_run(plan.resources, [node]):
+        raise UsageError(problem)
+
+
+def cannot_run(resources: Resources, nodes: list[dict[str, float]]) -> str | None:
+    """Why none of the nodes has what a trial asks for, or None."""
+    wanted = {
+        "CPU": resources.num_cpus,
+        "GPU": resources.num_gpus,
+        "memory": resources.memory_bytes,
+    }
+    for node in nodes:
+        if all(node.get(name, 0) >= amount for name, amount in wanted.items()):
+            return None
+    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
+    return (
+        f"no node can run a trial: it needs {wanted['CPU']:g} CPUs, {wanted['GPU']:g} GPUs and "
+        f"{wanted['memory'] / 2**30:.1f} GiB; the largest has {most['CPU']:g} CPUs, "
+        f"{most['GPU']:g} GPUs and {max(most['memory'], 0) / 2**30:.1f} GiB free. "
+        "Choose a smaller preset, num_threads or trial.cpus"
+    )
+
+
+def prepare(address: str | None) -> None:
+    """Settings that Ray reads when it is imported. Raises UsageError where a token is missing."""
+    for name, value in _TUNE_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "2" if address is None else "32")
+    if address is None:
+        # Despite its name: with 0 every listener of a local Ray binds to loopback only.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    elif os.environ["RAY_AUTH_MODE"] == "token" and not _has_token():
+        raise UsageError(
+            f"no Ray token found for {address}: set RAY_AUTH_TOKEN_PATH to a file with the "
+            "cluster's token, or copy it to ~/.ray/auth_token (mode 600)"
+        )
+
+
+def _token_file() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+
+
+def _has_token() -> bool:
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or _token_file().is_file()
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """A running Ray for the time of the context; one that we started is gone after it.
+
+    Raises ConnectionError if the cluster cannot be reached.
+    """
+    import ray
+
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if address is None:
+        info = ray.init(
+            address="local",
+            num_cpus=machine.usable_cpus(),
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            object_store_memory=OBJECT_STORE_BYTES,
+            _memory=max(machine.usable_memory_bytes() - machine.HEAD_BYTES, 2**28),
+            **common,
+        )
+        _close_token_file()
+    else:
+        info = ray.init(address=address, **common)
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield Cluster(_dashboard(info), tuple(nodes), local=address is None)
+    finally:
+        shut_down()
+
+
+def shut_down() -> None:
+    """Leave Ray; what we started of it is gone when this returns. May be called twice."""
+    import ray
+
+    ours = psutil.Process().children(recursive=True) if ray.is_initialized() else []
+    ray.shutdown()
+    end_processes(ours)
+
+
+def end_processes(processes: list[psutil.Process], patience_s: float = 3.0) -> None:
+    """Wait for processes that we started to end, then end those that do not."""
+    deadline = time.monotonic() + patience_s
+    _, alive = psutil.wait_procs(processes, timeout=max(0.0, deadline - time.monotonic()))
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=1.0)
+
+
+def _dashboard(info: Any) -> str:
+    url = getattr(info, "dashboard_url", None) or info.address_info.get("webui_url") or ""
+    return f"http://{url}" if url else ""
+
+
+def _close_token_file() -> None:
+    # Ray makes it readable for everybody; who has it can run commands as this user.
+    path = _token_file()
+    if path.is_file() and path.stat().st_mode & 0o077:
+        path.chmod(0o600)

@@ -1,0 +1,269 @@
+"""The driver of a sweep: parse, check, own a folder, run the stages, say what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweeps.core import cluster, machine, pages
+from sweeps.core.check import Checked, check
+from sweeps.core.command import Options, UsageError, parse, resumed_folder, usage
+from sweeps.core.console import Console
+from sweeps.core.events import EventLog
+from sweeps.core.folder import (
+    FolderOwned,
+    RunFolder,
+    StorageError,
+    create_run_folder,
+)
+from sweeps.core.interrupt import Interrupted, Interrupts
+from sweeps.core.outcome import conclude, exit_code
+from sweeps.core.recorder import Recorder
+from sweeps.core.resume import open_run, refuse_changes, stored_sweep
+from sweeps.core.schema import ExitCode
+from sweeps.core.stages import NothingSucceeded, Stages, enumerate_or
+from sweeps.core.state import TrialRecord
+from sweeps.core.sweep import Sweep
+
+HEARTBEAT_S = 10.0
+POLL_S = 0.2
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES}
+
+
+def main(sweep: Sweep, words: Sequence[str]) -> int:
+    """Run `sweep` as the command line asks; returns a `schema.ExitCode`."""
+    interrupts = Interrupts()
+    interrupts.install()
+    try:
+        return _main(sweep, words, interrupts)
+    except UsageError as error:
+        for line in error.lines:
+            print(f"error: {line}", file=sys.stderr)
+        print("Nothing was started.", file=sys.stderr)
+        return ExitCode.USAGE
+    except FolderOwned as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ExitCode.OWNED
+    except Interrupted:
+        print(f"interrupted by {interrupts.signal_name} before anything started", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    finally:
+        interrupts.uninstall()
+
+
+def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
+    stored = stored_sweep(sweep, resumed_folder(words))
+    sweep, options = parse(stored, words)
+    if options.resume is not None:
+        refuse_changes(stored, sweep)
+    if options.help:
+        print(usage(sweep))
+        return ExitCode.OK
+    console = Console(quiet=options.quiet)
+    gpu_bytes = machine.gpu_memory_bytes()
+    checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
+    if options.address is None:
+        cluster.check_machine(checked.largest)
+    cluster.prepare(options.address)
+    _check_results(options)
+    if options.dry_run:
+        console.page(_start_page(sweep, checked, options, "(dry run)"), always=True)
+        return ExitCode.OK
+    if interrupts.requested:
+        raise Interrupted
+    folder = _own_folder(sweep, options)
+    try:
+        with EventLog(folder.path, "driver") as log:
+            run = _Run(sweep, options, checked, folder, console, interrupts, gpu_bytes)
+            run.recorder, warning = open_run(folder.path, log, sweep, machine.environment(words))
+            if warning:
+                console.page(warning, always=True)
+            interrupts.tell_workers_by(folder.stop_file)
+            return run.supervise()
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
+        print(f"error: cannot write results to {folder.path}: {error}", file=sys.stderr)
+        return ExitCode.STORAGE
+    finally:
+        with contextlib.suppress(OSError):
+            folder.release()
+
+
+def _start_page(sweep: Sweep, checked: Checked, options: Options, where: str) -> str:
+    needs = checked.largest.resources
+    if options.address is not None:
+        return pages.start_page(sweep, checked, 0, where)
+    memory = machine.usable_memory_bytes() - machine.HEAD_BYTES
+    at_once = min(machine.usable_cpus() // needs.num_cpus, memory // needs.memory_bytes)
+    return pages.start_page(sweep, checked, max(1, int(at_once)), where)
+
+
+def _check_results(options: Options) -> None:
+    """Refuse a results folder that cannot be written, without making it."""
+    place = (options.resume or options.results).absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write results to {options.results}: {place} is not writable")
+
+
+def _own_folder(sweep: Sweep, options: Options) -> RunFolder:
+    if options.resume is not None:
+        return RunFolder(options.resume.resolve()).claim()
+    try:
+        return create_run_folder(options.results, sweep.name)
+    except StorageError as error:
+        raise UsageError(str(error)) from error
+
+
+@dataclass
+class _Run:
+    """One driver process over one run folder.
+
+    Ray and Tune live in a thread of their own; the main thread keeps the signals, the terminal
+    and the promise that a stop takes less than 20 s.
+    """
+
+    sweep: Sweep
+    options: Options
+    checked: Checked
+    folder: RunFolder
+    console: Console
+    interrupts: Interrupts
+    gpu_bytes: int
+    recorder: Recorder = field(init=False)
+    error: BaseException | None = None
+    connected: bool = False
+
+    def supervise(self) -> int:
+        """Run to the end, an interrupt or an error, and return the exit code."""
+        began = time.monotonic()
+        self.console.page(
+            _start_page(self.sweep, self.checked, self.options, str(self._shown_folder))
+        )
+        thread = threading.Thread(target=self._work, name="sweep", daemon=True)
+        thread.start()
+        beat = began
+        owns_signals = False
+        while thread.is_alive() and not self.interrupts.overdue:
+            thread.join(POLL_S if owns_signals else POLL_S / 10)
+            if self.connected and not owns_signals:
+                self.interrupts.install()  # Ray's native code took SIGTERM when it came up
+                owns_signals = True
+            self.console.tick()
+            if time.monotonic() - beat >= HEARTBEAT_S:
+                beat = time.monotonic()
+                self.folder.heartbeat()
+        self.console.close()
+        if thread.is_alive():
+            return self._give_up()
+        return self._end(time.monotonic() - began)
+
+    def _work(self) -> None:
+        try:
+            with cluster.connected(self.options.address) as ray_cluster:
+                self.connected = True
+                if not ray_cluster.local:
+                    ray_cluster.require(self.checked.largest.resources)
+                self.console.page(self._monitoring(ray_cluster.dashboard))
+                self._run_stages()
+        except BaseException as error:  # noqa: BLE001 - the main thread tells of it
+            self.error = error
+
+    def _run_stages(self) -> None:
+        from sweeps.core.engine import Engine
+
+        source = enumerate_or(self._study)
+        stages = Stages(self.sweep, self.recorder, source, self.gpu_bytes)
+        on_gpu = self.checked.largest.resources.num_gpus > 0
+        engine = Engine(self.sweep, self.folder.path, self.recorder, self.interrupts, on_gpu=on_gpu)
+        self.console.watch(self.sweep, self.recorder)
+        engine.run(stages)
+
+    def _study(self, sweep: Sweep, known: list[TrialRecord]):
+        from sweeps.core.study import Study
+
+        return Study(self.folder.path, sweep, known)
+
+    def _end(self, seconds: float) -> int:
+        trials = self.recorder.trials()
+        match self.error:
+            case None | NothingSucceeded():
+                code = exit_code(trials, finished=self.error is None)
+                self.recorder.sweep("sweep_finished", exit_code=int(code))
+                if self.error is not None:
+                    print(f"error: {self.error}", file=sys.stderr)
+                return conclude(
+                    self.sweep,
+                    self.folder.path,
+                    self._shown_folder,
+                    trials,
+                    code,
+                    seconds,
+                    self.console,
+                )
+            case Interrupted() if self.interrupts.signal_name is not None:
+                return self._interrupted()
+            case OSError() as error if error.errno in _STORAGE_ERRORS:
+                raise error
+            case UsageError() as error:
+                raise error
+            case error:
+                self._show(error)
+                return ExitCode.ERROR
+
+    def _interrupted(self) -> int:
+        for trial in self.recorder.trials():
+            if trial.status == "RUNNING":
+                message = {"message": "ended before it could save; goes on from its checkpoint"}
+                self.recorder.ended(trial.trial_id, "interrupted", message)
+        address = f" --address {self.options.address}" if self.options.address else ""
+        cause = self.interrupts.signal_name or "a stop"
+        trials = self.recorder.trials()
+        page = pages.interrupted_page(self.sweep, self._shown_folder, cause, trials, address)
+        self.console.page(page, always=True)
+        return ExitCode.INTERRUPTED
+
+    def _give_up(self) -> int:
+        """Saving takes too long: leave it as it was last saved, and end Ray."""
+        code = self._interrupted()
+        ending = threading.Thread(target=cluster.shut_down, daemon=True)
+        ending.start()
+        ending.join(4.0)
+        with contextlib.suppress(OSError):
+            self.folder.release()
+        sys.stdout.flush()
+        os._exit(code)  # the thread of Tune still runs and would hold the interpreter
+
+    def _show(self, error: BaseException | None) -> None:
+        path = self.folder.path / "logs" / "driver.log"
+        text = "".join(traceback.format_exception(error)) if error else ""
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+        name = type(error).__name__
+        print(f"error: {name}: {error} (traceback: {path})", file=sys.stderr)
+        go_on = f"python sweeps/{self.sweep.name}.py --resume {self._shown_folder}"
+        print(f"what was reached is saved; go on with: {go_on}", file=sys.stderr)
+
+    def _monitoring(self, dashboard: str) -> str:
+        follow = f"python -m analysis status {self._shown_folder}"
+        token = "token: ~/.ray/auth_token" if os.environ.get("RAY_AUTH_MODE") == "token" else ""
+        return "\n".join(
+            [pages.row("dashboard", f"{dashboard}   {token}"), pages.row("follow", follow)]
+        )
+
+    @property
+    def _shown_folder(self) -> Path:
+        path = self.folder.path
+        with contextlib.suppress(ValueError):
+            return path.relative_to(Path.cwd())
+        return path

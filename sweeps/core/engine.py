@@ -1,0 +1,103 @@
+"""Runs the stages of a sweep under Ray Tune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from sweeps.core import oom_shim
+from sweeps.core.callback import EventCallback
+from sweeps.core.interrupt import Interrupted, Interrupts
+from sweeps.core.jobs import make_job
+from sweeps.core.plan import Plan
+from sweeps.core.recorder import Recorder
+from sweeps.core.scheduler import RungScheduler
+from sweeps.core.search import StageSearch
+from sweeps.core.stages import Stages
+from sweeps.core.sweep import Sweep
+from sweeps.core.trainable import run_trial
+
+#: Restarts of a trial whose process died; exceptions are results and are not retried.
+MAX_DEATHS = 3
+
+
+class Engine:
+    """One Tuner over all stages: the workers of one stage go on with the next.
+
+    `on_gpu` gives every trial a process of its own, so that no CUDA context, cache or fragment of
+    the last trial is left in it. On a CPU a worker is taken over: importing torch again would cost
+    seconds a trial.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        folder: Path,
+        recorder: Recorder,
+        interrupts: Interrupts,
+        *,
+        on_gpu: bool = False,
+    ) -> None:
+        oom_shim.install()
+        self._sweep = sweep
+        self._folder = folder
+        self._recorder = recorder
+        self._interrupts = interrupts
+        self._on_gpu = on_gpu
+        self._fault: Exception | None = None
+
+    def run(self, stages: Stages) -> None:
+        """Run to the end of the last stage.
+
+        Raises Interrupted if a stop was asked for, or what went wrong in our own code while Tune
+        ran (NothingSucceeded among it).
+        """
+        search = StageSearch(
+            stages.plans(), self._job, lambda: self._interrupts.requested, self._on_error
+        )
+        scheduler = RungScheduler(stages.brackets, self._recorder, self._on_error)
+        tuner = tune.Tuner(
+            tune.with_resources(run_trial, _request),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=scheduler,
+                num_samples=-1,
+                reuse_actors=not self._on_gpu,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=f"tune-{self._recorder.state.resumes}",
+                storage_path=str(self._folder / "ray"),
+                callbacks=[EventCallback(self._recorder, self._on_error)],
+                failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+        if self._fault is not None:
+            raise self._fault
+        if not search.exhausted:
+            raise Interrupted
+
+    def _job(self, plan: Plan) -> dict[str, Any]:
+        return make_job(plan, self._folder, self._sweep.name, self._sweep.wandb).to_dict()
+
+    def _on_error(self, error: Exception) -> None:
+        # Kept for the end; the trials save and stop.
+        self._fault = self._fault or error
+        self._interrupts.request()
+
+
+def _request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    needs = config["resources"]
+    bundle = {"CPU": needs["num_cpus"], "memory": needs["memory_bytes"]}
+    if needs["num_gpus"]:
+        bundle["GPU"] = needs["num_gpus"]
+    return tune.PlacementGroupFactory([bundle])
+
+
+def _trial_name(trial: Any) -> str:
+    return trial.config["trial_id"]

@@ -1,0 +1,93 @@
+"""What this machine has, and what a sweep ran on: without Ray."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_PACKAGES = ("torch", "mujoco", "ray", "optuna", "numpy", "pyarrow", "pandas", "omegaconf")
+_CGROUP = Path("/sys/fs/cgroup")
+# Beside the trials: driver, Ray's head processes, dashboard and its agents.
+HEAD_BYTES = 1200 * 2**20
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: affinity and the quota of its container."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cpus = cpus or 1
+    quota, _, period = _read(_CGROUP / "cpu.max").partition(" ")
+    if quota.isdigit() and period.strip().isdigit():
+        cpus = min(cpus, max(1, int(quota) // int(period)))
+    return cpus
+
+
+def usable_memory_bytes() -> int:
+    """Memory that can still be used: the machine's, or what the container's limit leaves."""
+    free = psutil.virtual_memory().available
+    limit, used = _read(_CGROUP / "memory.max"), _read(_CGROUP / "memory.current")
+    if limit.isdigit() and used.isdigit():
+        # The page cache counts as used and gives way.
+        cache = _cached_bytes(_read(_CGROUP / "memory.stat"))
+        free = min(free, int(limit) - int(used) + cache)
+    return max(free, 0)
+
+
+def gpu_memory_bytes() -> int:
+    """Memory of the smallest GPU of this machine; 0 without a GPU."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    sizes = [int(line) for line in found.stdout.split() if line.isdigit()]
+    return min(sizes, default=0) * 2**20
+
+
+def environment(argv: Sequence[str]) -> dict[str, Any]:
+    """What `environment.json` keeps: versions, machine, command. No environment variables."""
+    return {
+        "command": ["python", f"sweeps/{Path(sys.argv[0]).name}", *argv],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "git": git_commit(),
+        "cpus": usable_cpus(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpu_memory_bytes": gpu_memory_bytes(),
+    }
+
+
+def git_commit() -> str:
+    """The commit of the source tree, with '+' where it was changed since; '' outside of git."""
+    root = Path(__file__).resolve().parents[2]
+    if shutil.which("git") is None or not (root / ".git").exists():
+        return ""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    return f"{commit}+" if commit and git("status", "--porcelain", "-uno") else commit
+
+
+def _cached_bytes(stat: str) -> int:
+    values = dict(line.split() for line in stat.splitlines() if len(line.split()) == 2)
+    return int(values.get("inactive_file", 0))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,72 @@
+"""The end of a sweep: tables, verdict, report, the last page, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeps.core import pages
+from sweeps.core.compact import compact
+from sweeps.core.console import Console
+from sweeps.core.schema import ExitCode
+from sweeps.core.state import TrialRecord
+from sweeps.core.sweep import Sweep
+
+
+def exit_code(trials: Sequence[TrialRecord], *, finished: bool) -> ExitCode:
+    """The code of a sweep that ended by itself; `finished` if every stage had what it needs."""
+    failed = [trial for trial in trials if trial.status == "FAILED"]
+    if any(trial.failure_class == "storage" for trial in failed):
+        return ExitCode.STORAGE
+    if not any(trial.status == "COMPLETED" for trial in trials):
+        return ExitCode.ERROR
+    return ExitCode.OK if finished and not failed else ExitCode.FAILED_TRIALS
+
+
+def conclude(
+    sweep: Sweep,
+    folder: Path,
+    shown: Path,
+    trials: Sequence[TrialRecord],
+    code: ExitCode,
+    seconds: float,
+    console: Console,
+) -> ExitCode:
+    """Write the tables and the report, print the last page, and return the final exit code."""
+    compact(folder)
+    console.page(
+        f"{sweep.name} finished in {pages.duration(seconds)}   {pages.counts(trials)}", always=True
+    )
+    for line in pages.failures(trials):
+        console.page(line, always=True)
+    try:
+        lines = _verdict(sweep, folder, shown, trials)
+    except Exception as error:  # noqa: BLE001 - the results are safe, only their summary is not
+        print(f"error: analysis failed: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"the results are in {shown}", file=sys.stderr)
+        return ExitCode.ERROR if code == ExitCode.OK else code
+    console.page("\n".join(lines), always=True)
+    return code
+
+
+def _verdict(sweep: Sweep, folder: Path, shown: Path, trials: Sequence[TrialRecord]) -> list[str]:
+    import analysis
+
+    frames = analysis.load(folder)
+    confirmed = [t for t in trials if t.stage == "confirm" and t.status == "COMPLETED"]
+    lines = []
+    if {trial.arm for trial in confirmed} == set(sweep.arms):
+        seeds = ", ".join(str(seed) for seed in sweep.confirm.seeds)
+        lines.append(f"RESULT on test seeds {seeds}")
+        table = analysis.compare(frames, baseline=sweep.baseline)
+        lines += [pages.row("", analysis.headline(table))]
+    else:
+        lines.append("RESULT none: both arms need a completed trial on a test seed")
+    winner = next((t for t in confirmed if t.arm == sweep.candidate), None)
+    if winner is not None:
+        lines.append(pages.row("winner", f"{winner.config_id} {pages.cell_text(winner.params)}"))
+    page = analysis.report(frames, folder / "report.html")
+    lines.append(pages.row("report", str(shown / Path(page).name)))
+    lines.append(pages.row("next", f'import analysis; frames = analysis.load("{shown}")'))
+    return lines

@@ -1,0 +1,58 @@
+"""The log of one attempt: what a reader needs when a trial failed, in a file of its own."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import socket
+import traceback
+from pathlib import Path
+from typing import Self
+
+
+class TrialLog:
+    """`logs/<trial>-<attempt>.log`: milestones, warnings of libraries, tracebacks, crashes in C."""
+
+    def __init__(self, folder: Path, trial_id: str, attempt: int) -> None:
+        path = folder / "logs" / f"{trial_id}-{attempt:03d}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.relative_path = str(path.relative_to(folder))
+        self._stream = path.open("a", encoding="utf-8")
+        self._handler = logging.StreamHandler(self._stream)
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._logger = logging.getLogger(f"flowpwm.trial.{trial_id}.{attempt}")
+        self._logger.setLevel(logging.INFO)
+        self._logger.propagate = False
+        self._logger.addHandler(self._handler)
+        self.info("%s attempt %d, process %d on %s", trial_id, attempt, os.getpid(), _host())
+
+    def info(self, message: str, *values: object) -> None:
+        """A milestone."""
+        self._logger.info(message, *values)
+
+    def warning(self, message: str, *values: object) -> None:
+        """Something that did not end the trial."""
+        self._logger.warning(message, *values)
+
+    def failure(self, error: BaseException) -> None:
+        """The whole traceback; its last line is what the sweep's table shows."""
+        self._logger.error("failed\n%s", "".join(traceback.format_exception(error)).rstrip())
+
+    def __enter__(self) -> Self:
+        logging.getLogger().addHandler(self._handler)
+        logging.captureWarnings(True)
+        faulthandler.enable(self._stream)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # A worker may run more trials after this one: nothing of this one may stay behind.
+        faulthandler.disable()
+        logging.captureWarnings(False)
+        logging.getLogger().removeHandler(self._handler)
+        self._logger.removeHandler(self._handler)
+        self._stream.close()
+
+
+def _host() -> str:
+    return socket.gethostname()

@@ -1,0 +1,33 @@
+"""Does a tuned flow-matching world model beat the MLP baseline? One command, three stages.
+
+    python sweeps/flow_tuning.py [preset='NAME ...'] [task=NAME] [key=value ...] [--dry-run]
+
+Screen: flow configurations on one tuning seed, early stopping. Select: the best of them on fresh
+seeds. Confirm: the winner against the baseline on test seeds that nothing was chosen on.
+"""
+
+import sys
+
+from sweeps.core.sweep import Confirm, Screen, Select, Sweep
+
+SWEEP = Sweep(
+    name="flow_tuning",
+    task="cartpole-swingup",
+    presets="laptop",
+    arms={"mlp": "mlp", "flow": "flow"},
+    baseline="mlp",
+    space={
+        "world_model.integrator": ("euler", "midpoint", "heun", "rk4"),
+        "world_model.substeps": (1, 2, 4, 8),
+        "wm_batch_size": (64, 128),
+        "epochs": (300,),
+    },
+    screen=Screen(trials=8, seed=0, rungs=(0.25, 0.5), reduction=2.0),
+    select=Select(top=2, seeds=(100,)),
+    confirm=Confirm(seeds=(1000, 1001, 1002), episodes=30),
+)
+
+if __name__ == "__main__":
+    from sweeps.core.driver import main
+
+    sys.exit(main(SWEEP, sys.argv[1:]))

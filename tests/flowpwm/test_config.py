@@ -1,0 +1,121 @@
+"""Composition, and one clear line for everything that is wrong."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowpwm.checks import ConfigError
+from flowpwm.config import (
+    compose,
+    config_id,
+    env_steps_per_epoch,
+    flatten,
+    from_dict,
+    presets,
+    to_dict,
+)
+from flowpwm.envs import ENVS
+from flowpwm.world_models.flow import FlowWorldModelConfig
+from flowpwm.world_models.mlp import MLPWorldModelConfig
+
+
+def test_presets_compose_left_to_right_and_overrides_win() -> None:
+    config = compose("cheetah-run 48M flow_v2", {"world_model.substeps": 8, "seed": 3})
+    assert isinstance(config.world_model, FlowWorldModelConfig)
+    assert (config.task, config.seed) == ("cheetah-run", 3)
+    assert config.world_model.units == (1792, 1792)
+    assert (config.world_model.integrator, config.world_model.substeps) == ("heun", 8)
+
+
+def test_a_preset_says_only_what_it_changes() -> None:
+    before, after = flatten(compose("point-mass")), flatten(compose("point-mass 1M"))
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {"world_model.latent_dim", "world_model.units"}
+
+
+@pytest.mark.parametrize("task", ENVS)
+@pytest.mark.parametrize("preset", [p for p in presets() if p not in ENVS])
+def test_every_preset_composes_with_every_task(preset: str, task: str) -> None:
+    config = compose(f"{task} {preset}")
+    assert config.task == task
+    assert from_dict(to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "message"),
+    [
+        ("", {}, "task must be set; known: "),
+        ("point-mas", {}, "unknown preset 'point-mas'.*Did you mean 'point-mass'"),
+        ("point-mass", {"horzion": 4}, "unknown key horzion. Did you mean 'horizon'"),
+        (
+            "point-mass",
+            {"world_model.unit": [4]},
+            "unknown key world_model.unit.*mean 'units'",
+        ),
+        ("point-mass", {"horizon": "16"}, "horizon must be a whole number, got '16'"),
+        ("point-mass", {"horizon": 1.5}, "horizon must be a whole number, got 1.5"),
+        ("point-mass", {"horizon": True}, "horizon must be a whole number, got True"),
+        ("point-mass", {"horizon": 0}, "horizon must be at least 1, got 0"),
+        ("point-mass", {"seed": -1}, "seed must lie in"),
+        ("point-mass", {"seed": 2**32}, "seed must lie in"),
+        ("point-mass", {"discount": float("nan")}, "discount must lie in"),
+        ("point-mass", {"optim.wm_lr": "1e-4"}, "optim.wm_lr must be a number, got '1e-4'"),
+        ("point-mass", {"optim.wm_lr": float("inf")}, "optim.wm_lr must be positive and finite"),
+        ("point-mass", {"optim.schedule": "cosin"}, "unknown optim.schedule 'cosin'"),
+        ("point-mass", {"task": "reacher-esy"}, "unknown task 'reacher-esy'.*'reacher-easy'"),
+        ("point-mass", {"task": "???"}, "task must be set"),
+        ("point-mass", {"epochs": None}, "epochs must be set, got None"),
+        ("point-mass", {"world_model": 3}, "world_model is a group of options, got 3"),
+        ("point-mass", {"optim": 3}, "optim is a group of options, got 3"),
+        ("point-mass", {"epochs": {"a": 1}}, "epochs must be a whole number"),
+        ("point-mass", {"world_model.units": 64}, "world_model.units must be a list, got 64"),
+        ("point-mass", {"world_model.units": []}, "at least one layer"),
+        ("point-mass", {"world_model.units": [64, "a"]}, r"world_model.units\[1\] must be a whole"),
+        ("point-mass", {"world_model.kind": "flwo"}, "unknown world_model.kind 'flwo'"),
+        (
+            "point-mass mlp",
+            {"world_model.integrator": "heun"},
+            "world_model.integrator is an option of world_model.kind=flow, but .*kind=mlp",
+        ),
+        ("point-mass", {"policy.substeps": 2}, "policy.substeps is an option of policy.kind=flow"),
+        ("point-mass flow", {"world_model.substeps": 2.5}, "substeps must be a whole number"),
+        ("point-mass", {"task": "${oc.env:HOME}"}, "must be a plain value"),
+        ("point-mass", {"evaluation.every": 7}, "multiple of report_every"),
+        ("point-mass", {"buffer_capacity": 10}, "buffer_capacity must be at least 2048"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(preset: str, overrides: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        compose(preset, overrides)
+    assert "\n" not in str(caught.value)
+
+
+KEYS = list(flatten(compose("point-mass flow")))
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=st.sampled_from(KEYS), value=JUNK)
+def test_any_value_anywhere_composes_or_is_refused_in_one_line(key: str, value: object) -> None:
+    try:
+        compose("point-mass flow", {key: value})
+    except ConfigError as error:
+        assert str(error)
+
+
+def test_the_id_knows_the_configuration_but_not_seed_or_evaluation() -> None:
+    base = compose("point-mass flow")
+    same = compose("point-mass flow", {"seed": 9, "evaluation.episodes": 100})
+    other = compose("point-mass flow", {"world_model.substeps": 4})
+    assert config_id(base) == config_id(same) != config_id(other)
+
+
+def test_an_epoch_is_horizon_times_environments() -> None:
+    assert env_steps_per_epoch(compose("point-mass", {"num_envs": 32, "horizon": 16})) == 512
+
+
+def test_the_default_baseline_is_the_mlp() -> None:
+    assert isinstance(compose("point-mass").world_model, MLPWorldModelConfig)
+    assert compose("point-mass").horizon == 16

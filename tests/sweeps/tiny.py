@@ -1,0 +1,108 @@
+"""The smallest real sweep: point-mass, networks of 32 units, a handful of short trials."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sweeps.core.events import fold, read_events
+from sweeps.core.state import SweepState
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "sweeps" / "flow_tuning.py"
+SIZES = [
+    "task=point-mass",
+    "num_envs=8",
+    "horizon=4",
+    "wm_batch_size=16",
+    "world_model.latent_dim=32",
+    "world_model.units=[32,32]",
+    "world_model.encoder_units=[32]",
+    "policy.units=[32]",
+    "critic.units=[32]",
+    "wm_updates=1",
+    "wm_warmup_updates=5",
+    "critic_iterations=1",
+    "actor_batch_size=16",
+    "report_every=2",
+    "evaluation.every=10",
+    "evaluation.episodes=2",
+    "confirm.episodes=3",
+]
+# Without rungs every decision depends on scores alone, never on which trial was first.
+SWEEP = [
+    *SIZES,
+    "epochs=80",
+    "integrator=[euler,heun]",
+    "substeps=[1,2]",
+    "screen.trials=3",
+    "screen.rungs=[]",
+    "select.top=2",
+    "confirm.seeds=2",
+]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """That of a user's shell: the settings of the test process for Ray are not in it."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "WANDB_"))}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return kept | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | extra
+
+
+class Process:
+    """A sweep in a process of its own, with its output in a file."""
+
+    def __init__(self, cwd: Path, *words: str, **extra: str) -> None:
+        cwd.mkdir(parents=True, exist_ok=True)
+        self.cwd = cwd
+        self.output = cwd / f"output-{len(list(cwd.glob('output-*')))}.txt"
+        with self.output.open("w") as file:
+            self.popen = subprocess.Popen(
+                [sys.executable, str(SCRIPT), *words],
+                cwd=cwd,
+                env=environment(**extra),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 90) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self.popen.poll() is None, f"ended with {self.popen.returncode}:\n{self.text}"
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.05)
+
+    def send(self, number: signal.Signals) -> float:
+        """Signal the driver alone; seconds until it was gone."""
+        began = time.monotonic()
+        self.popen.send_signal(number)
+        self.popen.wait(60)
+        return time.monotonic() - began
+
+    def end(self, timeout_s: float = 240) -> int:
+        return self.popen.wait(timeout_s)
+
+    def kill(self) -> None:
+        """Whatever is left of it, after a test that failed."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait(10)
+
+
+def latest(cwd: Path) -> Path:
+    """The run folder of the newest sweep started in `cwd`."""
+    return (cwd / "results" / "flow_tuning" / "latest").resolve()
+
+
+def state_of(folder: Path) -> SweepState:
+    return fold(read_events(folder))
