@@ -106,7 +106,7 @@ def locate(path: str | Path) -> Path:
 
 
 def _holds_a_sweep(folder: Path) -> bool:
-    return (folder / "events").is_dir() or (folder / "latest" / "events").is_dir()
+    return (folder / "events").is_dir() or any(folder.glob("*/events"))
 
 
 def _neighbours(path: Path) -> str:

@@ -29,10 +29,10 @@ table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-num
 th,td{padding:.3rem .5rem;text-align:left;vertical-align:top;border-bottom:1px solid #e5e7eb}
 th{border-bottom:2px solid #9ca3af;vertical-align:bottom;font-weight:600}
 td.num{white-space:nowrap}td.num,th.num{text-align:right}
-td.name{white-space:nowrap}
 td.wide{min-width:14rem;overflow-wrap:anywhere}
 td.code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.82rem;
 overflow-wrap:anywhere;min-width:9rem}
+td.name{white-space:nowrap}
 .chip{display:inline-block;padding:0 .5rem;border-radius:1rem;color:#fff;background:#4b5563;
 white-space:nowrap}
 .chip.win{background:#00734f}.chip.lose{background:#a84a00}.chip.tie{background:#005a8f}

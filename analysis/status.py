@@ -50,7 +50,8 @@ def status(sweep: Frames | str | Path, *, now: datetime | None = None) -> pd.Dat
         host_memory_peak_bytes=trials["host_memory_peak_bytes"],
         remark=_remarks(frames, now),
     )
-    rank = {name: i for i, name in enumerate(("RUNNING", "FAILED", *STATUSES))}
+    shown_first = dict.fromkeys(("RUNNING", "FAILED", *STATUSES))
+    rank = {name: i for i, name in enumerate(shown_first)}
     order = table["status"].map(rank).to_numpy()
     stages = table["stage"].map(_STAGES).fillna(3).to_numpy()
     return table.iloc[np.lexsort((stages, order))].reset_index(drop=True)

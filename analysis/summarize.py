@@ -124,6 +124,6 @@ def failures(frames: Frames) -> pd.DataFrame:
 
 
 def last_line(text: object) -> str:
-    """The last line with text in it, "" if there is none."""
+    """The last line with text in it, "" if there is none; what would steer a terminal is cut."""
     lines = str(text).strip().splitlines() if isinstance(text, str) else []
-    return lines[-1].strip() if lines else ""
+    return "".join(c for c in lines[-1].strip() if c.isprintable()) if lines else ""

@@ -16,6 +16,7 @@ from analysis.summarize import failures, summarize
 from analysis.verdict import interval, number
 from sweeps.core.schema import PARAM_PREFIX
 
+_CODE = {"key": "code name", "value": "code"}
 _NOT_LEARNED = ' <span class="note">not learned</span>'
 _RULE = (
     "Tie: the 90% interval lies within the margin (two one-sided tests at 5%). Win or lose: no "
@@ -138,11 +139,10 @@ def screening(view: View) -> str:
         config = values.loc[row["config_id"]]
         states = [f"{row[k]} {k}" for k in ("stopped", "failed", "diverged", "running") if row[k]]
         rows.append(
-            {"stage": row["stage"], "task": row["task"], "arm": row["arm"]}
-            | {"config": row["config_id"]}
+            {"stage": row["stage"], "arm": row["arm"], "config": row["config_id"]}
+            | {"final": number(row["est"]), "n": row["n"], "not averaged": ", ".join(states)}
             | {name.removeprefix(PARAM_PREFIX): _plain(config[name]) for name in names}
-            | {"final": number(row["est"]), "n": row["n"]}
-            | {"not averaged": ", ".join(states), "peak": number(row["peak"])}
+            | {"peak": number(row["peak"]), "task": row["task"]}
         )
     frame = pd.DataFrame(rows)
     words = ("stage", "task", "arm", "config", "not averaged")
@@ -172,21 +172,21 @@ def failed_trials(frames: Frames) -> str:
     shown = pd.DataFrame(
         {
             "trial": table["trial_id"],
-            "arm": table["arm"],
-            "stage": table["stage"],
-            "seed": table["seed"],
-            "attempt": table["attempt"],
+            "class": table["failure_class"],
+            "last line": table["last_line"],
             "epoch": [
                 f"{done:,.0f} of {total:,.0f}"
                 for done, total in zip(table["epochs_done"], table["epochs"], strict=True)
             ],
-            "class": table["failure_class"],
-            "last line": table["last_line"],
+            "attempt": table["attempt"],
             "log": [path if isinstance(path, str) else "–" for path in table["log_path"]],
+            "stage": table["stage"],
+            "arm": table["arm"],
+            "task": table["task"],
         }
     )
-    kinds = {"seed": "num", "attempt": "num", "epoch": "num", "last line": "wide", "log": "code"}
-    kinds |= {"trial": "name"}
+    kinds = dict.fromkeys(("trial", "class", "stage", "arm", "task"), "name")
+    kinds |= {"attempt": "num", "epoch": "num", "last line": "wide", "log": "code"}
     return page.section("Failures", page.table(shown, kinds))
 
 
@@ -206,15 +206,16 @@ def configurations(frames: Frames) -> str:
         }
     )
     different = differences(configs)
-    code = {str(name): "code" for name in different.columns}
+    code = {str(name): "code" for name in different.columns} | {"key": "code name"}
     whole = [
         page.details(
             f"{row['arm']} on {row['task']}: all {len(row['config'])} values",
-            page.table(_pairs(row["config"]), {"value": "code", "key": "code"}),
+            page.table(_pairs(row["config"]), _CODE),
         )
         for row in configs.to_dict("records")
     ]
-    numbers = {"seeds": "num", "parameters": "num", "velocity evaluations": "num"}
+    numbers = dict.fromkeys(("task", "arm", "config"), "name")
+    numbers |= {"seeds": "num", "parameters": "num", "velocity evaluations": "num"}
     return page.section(
         "Configurations",
         page.table(about, numbers),
@@ -236,9 +237,7 @@ def environment(frames: Frames) -> str:
     if not isinstance(found, dict):
         return ""
     pairs = _pairs(flatten(found))
-    return page.section(
-        "Versions and hardware", page.table(pairs, {"key": "code", "value": "code"})
-    )
+    return page.section("Versions and hardware", page.table(pairs, _CODE))
 
 
 def _pairs(flat: Mapping[str, Any]) -> pd.DataFrame:

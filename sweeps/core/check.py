@@ -12,7 +12,7 @@ from flowpwm.envs import ENVS
 from sweeps.core.command import UsageError
 from sweeps.core.folder import check_name
 from sweeps.core.plan import Plan, compose_trial, make_plan
-from sweeps.core.sweep import SEED_SETS, STAGES, Cell, Range, Sweep
+from sweeps.core.sweep import SEED_SETS, STAGES, Axis, Cell, Range, Sweep
 
 MAX_CHECKED_CELLS = 4096  # a larger grid is checked value by value and at its corners
 MAX_TRIALS = 10_000
@@ -92,12 +92,18 @@ def _wrong_rules(sweep: Sweep, many: bool) -> Iterator[str]:
             yield f"axis {axis} is empty: give at least one value"
         if axis in sweep.fixed:
             yield f"{axis} is an axis and fixed to {sweep.fixed[axis]!r} as well"
+    if sweep.space and all(map(_choices, sweep.space.values())) and not sweep.cell_count():
+        yield f"max_nfe={sweep.max_nfe} leaves no cell: raise it or choose fewer substeps"
     if "seed" in sweep.fixed:
         yield "seed is set by the stages: use screen.seed, select.seeds and confirm.seeds"
     yield from _wrong_seeds(sweep)
     total = sum(sweep.planned_trials().values())
     if total > MAX_TRIALS and not many:
         yield f"{total} trials are planned; --yes if more than {MAX_TRIALS} are meant"
+
+
+def _choices(axis: Axis) -> bool:
+    return isinstance(axis, Range) or bool(axis)
 
 
 def _wrong_seeds(sweep: Sweep) -> Iterator[str]:

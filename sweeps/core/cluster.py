@@ -110,7 +110,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
     import ray
 
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+    for name in ("ray", "ray._private.worker", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if address is None:
         info = ray.init(

@@ -102,6 +102,9 @@ SETTINGS: dict[str, Setting] = {
     "confirm.seeds": Setting("confirm.seeds", _seeds, "count, or list of seeds from 1000"),
     "confirm.episodes": Setting("confirm.episodes", _whole, "episodes an evaluation"),
     "search.seed": Setting("search_seed", _seed, "order in which the space is searched"),
+    "max_nfe": Setting(
+        "max_nfe", lambda n, v: _whole(n, v, 0), "velocity evaluations a step, at most; 0: any"
+    ),
     "trial.cpus": Setting("cpus_per_trial", lambda n, v: _number(n, v, 0), "CPUs a trial"),
     "trial.gpus": Setting(
         "gpus_per_trial", lambda n, v: _number(n, v, 0), "GPUs a trial, or a share"

@@ -243,7 +243,7 @@ def _generations(folder: Path) -> list[int]:
 
 
 def _damaged(folder: Path, manifest: Manifest, kinds: Collection[str] = tuple(KINDS)) -> list[Path]:
-    """The files of a generation that are not as they were written, as far as sizes and footers tell."""
+    """The files of a generation whose size or footer is not as it was written."""
     damaged: list[Path] = []
     for kind in kinds:
         file = manifest.files[kind]

@@ -26,10 +26,10 @@ _SHOWN_EVENTS = ("started", "completed", "stopped", "failed", "interrupted")
 class Console:
     """Prints pages and events; `tick` is called often and redraws or sums up when it is time."""
 
-    def __init__(self, stream: TextIO = sys.stdout, *, quiet: bool = False) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream or sys.stdout
         self._quiet = quiet
-        self._live = stream.isatty() and not quiet
+        self._live = self._stream.isatty() and not quiet
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._drawn = 0  # lines of the block that stand on the screen

@@ -24,7 +24,7 @@ from sweeps.core.folder import (
     StorageError,
     create_run_folder,
 )
-from sweeps.core.interrupt import Interrupted, Interrupts
+from sweeps.core.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.outcome import conclude, exit_code
 from sweeps.core.recorder import Recorder
 from sweeps.core.resume import open_run, refuse_changes, stored_sweep
@@ -150,6 +150,8 @@ class _Run:
         self.console.page(
             _start_page(self.sweep, self.checked, self.options, str(self._shown_folder))
         )
+        if self.recorder.state.stages.get("confirm") == "finished":
+            return self._end(0.0)  # nothing is left but to say it again
         thread = threading.Thread(target=self._work, name="sweep", daemon=True)
         thread.start()
         beat = began
@@ -162,7 +164,8 @@ class _Run:
             self.console.tick()
             if time.monotonic() - beat >= HEARTBEAT_S:
                 beat = time.monotonic()
-                self.folder.heartbeat()
+                with contextlib.suppress(OSError):  # a full disk ends the sweep elsewhere
+                    self.folder.heartbeat()
         self.console.close()
         if thread.is_alive():
             return self._give_up()
@@ -234,15 +237,11 @@ class _Run:
         return ExitCode.INTERRUPTED
 
     def _give_up(self) -> int:
-        """Saving takes too long: leave it as it was last saved, and end Ray."""
+        """Saving takes too long: leave everything as it was last saved."""
         code = self._interrupted()
-        ending = threading.Thread(target=cluster.shut_down, daemon=True)
-        ending.start()
-        ending.join(4.0)
         with contextlib.suppress(OSError):
             self.folder.release()
-        sys.stdout.flush()
-        os._exit(code)  # the thread of Tune still runs and would hold the interpreter
+        leave(code)  # the thread of Tune still runs and would hold the interpreter
 
     def _show(self, error: BaseException | None) -> None:
         path = self.folder.path / "logs" / "driver.log"

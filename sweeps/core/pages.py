@@ -40,6 +40,8 @@ def start_page(sweep: Sweep, checked: Checked, concurrency: int, where: str) -> 
     trials = sweep.planned_trials()
     cells = sweep.cell_count()
     size = f"{cells:.0f} cells" if cells < float("inf") else "endless"
+    if sweep.max_nfe:
+        size += f" of nfe <= {sweep.max_nfe}"
     how = "grid" if is_enumerable(sweep) else "Optuna TPE"
     needs = plan.resources
     gpus = f", {needs.num_gpus:g} GPU" if needs.num_gpus else ""

@@ -167,7 +167,7 @@ def param_type(values: Iterable[Any]) -> pa.DataType:
 
 
 def param_cell(value: Any, kind: pa.DataType) -> Any:
-    """`value` as a cell of a parameter column; what is no string becomes JSON in a string column."""
+    """`value` as a cell of a parameter column; in a string column, what is no string is JSON."""
     if value is None or not pa.types.is_string(kind) or isinstance(value, str):
         return value
     return json.dumps(value, sort_keys=True, default=str)

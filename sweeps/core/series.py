@@ -121,7 +121,7 @@ class SeriesWriter:
             self.flush()
 
     def _cell(self, kind: str, name: str, value: Any) -> Any:
-        """`value` in the type of its column, so that a wrong one is refused here, not at a flush."""
+        """`value` in the type of its column: a wrong one is refused here, not at a flush."""
         if value is None:
             return None
         schema = SERIES_KINDS[kind]
@@ -184,7 +184,7 @@ def iter_series(
 
 
 def series_schema(folder: Path, kind: str) -> pa.Schema:
-    """The fixed columns of the kind, then every metric of every part by name; reads headers only."""
+    """The fixed columns of the kind, then every metric by name; reads headers only."""
     fixed = SERIES_KINDS[kind]
     metrics: dict[str, pa.DataType] = {}
     for _, files in _files(folder, kind):

@@ -1,4 +1,4 @@
-"""The state of a sweep as a fold over its events: what a resume, a status and a table start from."""
+"""The state of a sweep as a fold over its events: where resumes, statuses and tables start."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Failure:
 
 @dataclass
 class TrialRecord:
-    """Everything the events say about one (config, seed). `attempt` counts from 1; 0: not started."""
+    """What the events say about one (config, seed). `attempt` counts from 1; 0: not started."""
 
     trial_id: str
     arm: str = ""

@@ -14,6 +14,8 @@ from sweeps.core.durable import AppendFile
 from sweeps.core.schema import metric_type, with_version
 
 _CRC = b"crc32"
+# ArrowInvalid and a name that is no UTF-8 are ValueErrors; the file itself is in memory by then.
+_UNREADABLE = (pa.ArrowException, ValueError, EOFError, OSError)
 _HEAD_BYTES = 1 << 18  # room for a schema of more than a thousand metrics
 
 
@@ -57,7 +59,7 @@ class StreamWriter:
             self.close()
         for name in new:
             self._schema = self._schema.append(pa.field(name, dtypes.get(name, metric_type(name))))
-        batch = pa.RecordBatch.from_pylist(self.rows, schema=with_version(self._schema))
+        batch = pa.RecordBatch.from_pylist(self.rows, schema=_signed(self._schema))
         if self._writer is None:
             self._writer = pa.ipc.new_stream(self._sink, batch.schema)
         check = {_CRC: str(zlib.crc32(batch.serialize()))}
@@ -106,13 +108,13 @@ class _Sink:
 
 
 def stream_schema(path: Path) -> pa.Schema | None:
-    """The schema of a part; None if not even that was written whole."""
+    """The schema of a part; None if it was not written whole, or was damaged since."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     try:
         with pa.ipc.open_stream(head) as stream:
-            return stream.schema
-    except (pa.ArrowException, EOFError, OSError):
+            return stream.schema if _is_intact(stream.schema) else None
+    except _UNREADABLE:
         return None
 
 
@@ -126,6 +128,8 @@ def stream_batches(path: Path) -> Iterator[pa.RecordBatch]:
         return
     try:
         with pa.ipc.open_stream(data) as stream:
+            if not _is_intact(stream.schema):
+                raise ValueError("its header was changed")
             while True:
                 read = stream.read_next_batch_with_custom_metadata()
                 check = (read.custom_metadata or {}).get(_CRC)
@@ -135,5 +139,16 @@ def stream_batches(path: Path) -> Iterator[pa.RecordBatch]:
                     warnings.warn(f"{path}: a damaged batch was left out", stacklevel=2)
     except StopIteration:
         return
-    except (pa.ArrowException, EOFError, OSError) as error:
+    except _UNREADABLE as error:
         warnings.warn(f"{path}: cut or damaged, read up to there ({error})", stacklevel=2)
+
+
+def _signed(schema: pa.Schema) -> pa.Schema:
+    """The schema with its version and its own checksum as metadata."""
+    check = str(zlib.crc32(schema.remove_metadata().serialize()))
+    return with_version(schema).with_metadata({**with_version(schema).metadata, _CRC: check})
+
+
+def _is_intact(schema: pa.Schema) -> bool:
+    check = str(zlib.crc32(schema.remove_metadata().serialize())).encode()
+    return (schema.metadata or {}).get(_CRC) == check

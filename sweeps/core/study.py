@@ -62,7 +62,7 @@ class Study:
         seen |= {cell_key(t.params) for t in self._trials() if _TRIAL_ID in t.user_attrs}
         for _ in range(_MOST_REPEATS):
             trial = self._ask()
-            if cell_key(trial.params) not in seen:
+            if cell_key(trial.params) not in seen and self._sweep.affordable(trial.params):
                 return dict(trial.params)
             self._study.tell(trial, state=TrialState.FAIL)
         if self._sweep.cell_count() == float("inf"):

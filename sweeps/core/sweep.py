@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowpwm.integrators import INTEGRATORS, nfe
+
 #: Seeds that a stage may use: what is tuned on is never confirmed on.
 SEED_SETS = {"screen": range(100), "select": range(100, 1000), "confirm": range(1000, 2**32)}
 STAGES = ("screen", "select", "confirm")
+NFE_AXES = ("world_model.integrator", "world_model.substeps")
 
 Cell = dict[str, Any]  # one value for every axis, under dotted keys
 
@@ -95,6 +98,7 @@ class Sweep:
     select: Select = field(default_factory=Select)
     confirm: Confirm = field(default_factory=Confirm)
     search_seed: int = 0
+    max_nfe: int = 0  # cells with more velocity evaluations a step are left out; 0: none are
     cpus_per_trial: float = 0.0  # 0: from the configuration
     gpus_per_trial: float = 0.0  # 0: from the configuration
     wandb: str = "off"
@@ -122,9 +126,17 @@ class Sweep:
         """The seeds of a stage."""
         return tuple(getattr(self, stage).seeds)
 
+    def affordable(self, cell: Mapping[str, Any]) -> bool:
+        """Whether a cell stays within `max_nfe`."""
+        integrator, substeps = (cell.get(key) for key in NFE_AXES)
+        if not self.max_nfe or integrator not in INTEGRATORS or substeps is None:
+            return True
+        return nfe(integrator, substeps) <= self.max_nfe
+
     def cell_count(self) -> float:
         """Number of cells of the grid; infinite with a numeric range."""
-        return math.prod(_size(axis) for axis in self.space.values())
+        size = math.prod(_size(axis) for axis in self.space.values())
+        return len(list(self.cells())) if self.max_nfe and size < math.inf else size
 
     def cells(self) -> Iterator[Cell]:
         """Every cell of a finite space, the last axis fastest."""
@@ -132,7 +144,9 @@ class Sweep:
         if len(axes) < len(self.space):
             raise ValueError("a space with a numeric range has no list of cells")
         for values in itertools.product(*axes):
-            yield dict(zip(self.space, values, strict=True))
+            cell = dict(zip(self.space, values, strict=True))
+            if self.affordable(cell):
+                yield cell
 
     def planned_trials(self) -> dict[str, int]:
         """Trials a stage, at most."""

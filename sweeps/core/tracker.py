@@ -79,8 +79,6 @@ class WandbTracker:
         try:
             import wandb
 
-            where = job.folder_path / "wandb"
-            where.mkdir(exist_ok=True)
             group = f"{job.sweep}-{job.folder_path.name}"
             run = wandb.init(
                 project="flowpwm",
@@ -91,7 +89,7 @@ class WandbTracker:
                 name=job.trial_id,
                 config=to_dict(self._config),
                 mode="offline" if job.wandb == "offline" else "online",
-                dir=str(where),
+                dir=str(job.folder_path),
                 settings=wandb.Settings(silent=True, console="off", save_code=False),
             )
             while (row := self._rows.get()) is not None:

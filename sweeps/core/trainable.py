@@ -55,15 +55,20 @@ def run_trial(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     attempt = next_attempt(job.folder_path, job.trial_id)
     with TrialLog(job.folder_path, job.trial_id, attempt) as log:
+        run = _Attempt(job, attempt, stop, log)
         try:
-            return _Attempt(job, attempt, stop, log).run()
+            return run.result()
         except Exception as error:  # noqa: BLE001 - every exception becomes a row
             log.failure(error)
+            cause, message = failure_class(error), last_line(error)
+            if cause == "error" and (networks := run.broken_networks()):
+                # Whatever tripped over them first, the weights are what is wrong.
+                cause, message = "diverged", f"weights of {networks} are not finite: {message}"
             return {
                 "outcome": "failed",
                 "attempt": attempt,
-                "failure_class": failure_class(error),
-                "message": last_line(error),
+                "failure_class": cause,
+                "message": message,
                 "log_path": log.relative_path,
             }
 
@@ -123,14 +128,16 @@ class _Attempt:
     attempt: int
     stop: StopSignal
     log: TrialLog
+    state: TrainState | None = None
 
-    def run(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
+        """Train, and return the last result."""
         config = from_dict(json.loads(self.job.config_json))
         torch.set_num_threads(config.num_threads)
         self.began = self.reported_at = self.saved_at = time.monotonic()
         self.save_took = 0.0
         self.memory_peak = 0
-        state = self._restore(config)
+        state = self.state = self._restore(config)
         dtypes = {name: metric.dtype for name, metric in METRICS.items()}
         try:
             with (
@@ -145,6 +152,17 @@ class _Attempt:
                 return self._finish(state)
         finally:
             state.close()
+
+    def broken_networks(self) -> str:
+        """The networks that hold a weight that is not finite, '' if none does."""
+        if self.state is None:
+            return ""
+        broken = [
+            name
+            for name, part in self.state.agent.named_children()
+            if not all(bool(torch.isfinite(weight).all()) for weight in part.parameters())
+        ]
+        return ", ".join(broken)
 
     @property
     def _last(self) -> Path:

@@ -14,7 +14,7 @@ from sweeps.core.state import SweepState, TrialRecord
 
 
 def latest_rows(table: pa.Table) -> pa.Table:
-    """The rows of one trial by epoch, each epoch from its highest attempt; of two, the later row."""
+    """The rows of one trial by epoch, each from its highest attempt; of two, the later row."""
     epochs = table["epoch"].to_numpy()
     order = np.lexsort((np.arange(len(epochs)), table["attempt"].to_numpy(), epochs))
     by_epoch = epochs[order]
@@ -28,7 +28,7 @@ def score(returns: np.ndarray) -> float | None:
 
 
 def peak(returns: np.ndarray) -> float | None:
-    """Highest mean of `SCORE_WINDOW` evaluations in a row (biased upwards); NaNs are passed over."""
+    """Highest mean of `SCORE_WINDOW` evaluations in a row (biased upwards), past any NaN."""
     if not len(returns):
         return None
     window = min(SCORE_WINDOW, len(returns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,22 +159,51 @@ def new_sweep(tmp_path: Path) -> Factory:
     return make
 
 
-@pytest.fixture
-def phase3(new_sweep: Factory) -> SweepFolder:
+class Finished:
+    """A copy of a sweep that was written once for all tests."""
+
+    def __init__(self, original: Path, path: Path):
+        shutil.copytree(original, path)
+        self.path = path
+
+    def finish(self) -> Path:
+        """The folder; the sweep has ended already."""
+        return self.path
+
+    def frames(self) -> analysis.Frames:
+        """The folder as pandas."""
+        return analysis.load(self.path)
+
+
+@pytest.fixture(scope="session")
+def phase3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The users' phase 3: three tasks, seeds 42, 123 and 456, a frozen world model shared by both
     arms; every evaluation of a run equals its final return."""
-    sweep = new_sweep("phase3", spec={"baseline": "mlp", "shared_state": "frozen world model"})
+    path = tmp_path_factory.mktemp("phase3") / "run"
+    sweep = SweepFolder(path, spec={"baseline": "mlp", "shared_state": "frozen world model"})
     for task, arms in PHASE3.items():
         for arm, finals in arms.items():
             for seed, final in zip((42, 123, 456), finals, strict=True):
                 sweep.trial(arm, seed, [final] * 5, task=task)
-    return sweep
+    return sweep.finish()
+
+
+@pytest.fixture(scope="session")
+def tuned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole tuning sweep with early stopping, a collapse, a failure and hostile text."""
+    return build_tuned(SweepFolder(tmp_path_factory.mktemp("tuned") / "run")).finish()
 
 
 @pytest.fixture
-def tuned(new_sweep: Factory) -> SweepFolder:
-    """A whole tuning sweep with early stopping, a collapse, failures and hostile text."""
-    return build_tuned(new_sweep())
+def phase3(phase3_folder: Path, tmp_path: Path) -> Finished:
+    """`phase3_folder`, to write in."""
+    return Finished(phase3_folder, tmp_path / "results" / "phase3" / "20260101T000000-abcd")
+
+
+@pytest.fixture
+def tuned(tuned_folder: Path, tmp_path: Path) -> Finished:
+    """`tuned_folder`, to write in."""
+    return Finished(tuned_folder, tmp_path / "results" / "tuning" / "20260101T000000-abcd")
 
 
 def build_tuned(sweep: SweepFolder, *, seeds: int = 10) -> SweepFolder:

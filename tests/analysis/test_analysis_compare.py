@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import analysis
@@ -14,6 +15,7 @@ NAN = math.nan
 
 
 def by_task(table):
+    """The table by task, to look rows up by name."""
     return table.set_index("task")
 
 
@@ -74,6 +76,11 @@ def test_auto_pairs_only_where_the_sweep_declares_shared_state(phase3, new_sweep
     assert set(analysis.compare(plain.frames())["method"]) == {"Welch t"}
 
 
+def first(table):
+    """The first row as a plain dict."""
+    return table.to_dict("records")[0]
+
+
 def evidence(est=0.0, half=1.0, margin=2.0):
     # A 90 % interval is narrower; here by a tenth.
     return Evidence(est, est - half, est + half, est - 0.9 * half, est + 0.9 * half, margin)
@@ -108,7 +115,7 @@ def test_holm_takes_back_a_verdict_that_one_of_many_comparisons_gives(new_sweep)
     frames = sweep.frames()
     plain = by_task(analysis.compare(frames, correction="none"))
     holm = by_task(analysis.compare(frames))
-    row = holm.loc["cartpole-swingup"]
+    row = holm.loc[["cartpole-swingup"]].to_dict("records")[0]
     assert plain.loc["cartpole-swingup", "verdict"] == "win"
     assert row["verdict"] == "undetermined"
     assert row["p_holm"] == pytest.approx(4 * row["p_value"])
@@ -122,21 +129,21 @@ def test_fewer_than_three_seeds_give_no_interval_and_no_verdict(new_sweep, seeds
     for seed in range(3):
         for arm, level in (("mlp", 100.0), ("flow", 900.0)):
             sweep.trial(arm, seed, [level], status="completed" if seed < seeds else "planned")
-    row = analysis.compare(sweep.frames(finish=False)).iloc[0]
+    row = analysis.compare(sweep.frames(finish=False)).pipe(first)
     assert row["verdict"] == "undetermined"
     assert row["n"] == seeds
     assert math.isnan(row["lo"]) and math.isnan(row["p_value"])
     expected = {0: "no data", 1: "n=1: no uncertainty", 2: "n=2: no uncertainty"}[seeds]
     assert row["method"] == row["reason"] == expected
-    assert expected in analysis.sentence(row) or seeds == 0
+    assert expected in analysis.sentence(pd.Series(row)) or seeds == 0
     assert row["missing_candidate"] == 3 - seeds
 
 
 def test_ten_seeds_bring_the_bootstrap_beside_t(tuned):
-    row = analysis.compare(tuned.frames()).iloc[0]
+    row = analysis.compare(tuned.frames()).pipe(first)
     assert (row["n"], row["method"], row["iqm_method"]) == (10, "Welch t", "IQM, bootstrap")
     assert row["iqm_lo"] < row["iqm_est"] < row["iqm_hi"]
-    assert "IQM" in analysis.sentence(row)
+    assert "IQM" in analysis.sentence(pd.Series(row))
 
 
 def test_only_the_confirm_stage_enters(new_sweep):
@@ -146,7 +153,7 @@ def test_only_the_confirm_stage_enters(new_sweep):
         sweep.trial("flow", 1000 + seed, [500.0 + seed])
         sweep.trial("flow", seed, [999.0], stage="screen")
         sweep.trial("flow", 100 + seed, [999.0], stage="select")
-    row = analysis.compare(sweep.frames()).iloc[0]
+    row = analysis.compare(sweep.frames()).pipe(first)
     assert (row["candidate_mean"], row["verdict"], row["n_candidate"]) == (501.0, "tie", 3)
 
 
@@ -158,7 +165,7 @@ def test_unfinished_stopped_and_crashed_trials_are_missing_not_scored(new_sweep)
     sweep.trial("flow", 4, [5.0], status="running", epochs=500)
     sweep.trial("flow", 5, [5.0], status="stopped", epochs=500)
     sweep.trial("flow", 6, [5.0], status="failed", failure=("oom_host", "killed"))
-    row = analysis.compare(sweep.frames(finish=False)).iloc[0]
+    row = analysis.compare(sweep.frames(finish=False)).pipe(first)
     assert (row["n_candidate"], row["missing_candidate"]) == (4, 3)
     assert row["candidate_mean"] == 601.5
 
@@ -171,7 +178,7 @@ def test_a_diverged_seed_counts_as_doing_nothing_and_is_counted(new_sweep):
     sweep.trial("flow", 1, [600.0, np.nan])
     sweep.trial("flow", 2, [600.0], status="failed", failure=("diverged", "loss is nan"))
     frames = sweep.frames()
-    row = analysis.compare(frames).iloc[0]
+    row = analysis.compare(frames).pipe(first)
     assert row["candidate_mean"] == pytest.approx(200.0)
     assert (row["diverged_candidate"], row["diverged_baseline"]) == (2, 0)
     kept = analysis.trial_scores(frames, diverged=None)
@@ -187,7 +194,7 @@ def test_the_final_score_is_the_mean_of_the_last_evaluations_and_at_picks_anothe
     frames = sweep.frames()
 
     def mean(**options):
-        return analysis.compare(frames, **options).iloc[0]["candidate_mean"]
+        return analysis.compare(frames, **options).pipe(first)["candidate_mean"]
 
     assert mean() == pytest.approx(40.0)  # (10 + 20 + 30 + 100 + 40) / 5
     assert mean(window=2) == pytest.approx(70.0)
@@ -218,7 +225,7 @@ def test_an_arm_with_two_configurations_is_compared_by_configuration(new_sweep):
     frames = sweep.frames()
     table = analysis.compare(frames).set_index("candidate")["verdict"].to_dict()
     assert table == {"flow c0000aaaa": "tie", "flow c0000bbbb": "win"}
-    with pytest.raises(analysis.InputError, match="'flow' is 2 configurations.*flow c0000aaaa"):
+    with pytest.raises(analysis.InputError, match=r"'flow' is 2 configurations.*flow c0000aaaa"):
         analysis.compare(frames, baseline="flow")
     assert set(analysis.compare(frames, baseline="flow c0000aaaa")["candidate"]) == {"mlp"}
 

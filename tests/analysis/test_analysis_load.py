@@ -130,7 +130,7 @@ def test_status_puts_running_trials_first_with_progress_and_time_left(new_sweep)
     assert first["remaining_s"] == pytest.approx(280.0)  # 70 epochs of 4 s
     waiting = table[table["status"] == "PENDING"].iloc[0]
     assert waiting["remaining_s"] == pytest.approx(300.0)  # 100 epochs of the median, 3 s
-    row = analysis.counts(sweep.path).set_index("stage").loc["all"]
+    row = analysis.counts(sweep.path).to_dict("records")[-1]
     assert (row["trials"], row["running"], row["waiting"], row["done"]) == (3, 1, 1, 1)
     assert row["progress"] == pytest.approx(130 / 300)
     assert row["remaining_s"] == pytest.approx(580.0)  # one at a time
@@ -176,7 +176,7 @@ def test_summary_averages_whole_runs_only_and_marks_what_is_biased(tuned):
     assert flow["gpu_hours"] == pytest.approx(200 * 36 / 3600 * 0.5)
     screened = table[table["stage"] == "screen"].set_index("config_id")
     assert screened["stopped"].sum() == 4 and screened["failed"].sum() == 1
-    assert screened.loc["c00000002", "n"] == 0 and np.isnan(screened.loc["c00000002", "est"])
+    assert screened.loc["c00000002", "n"] == 0 and screened["est"].isna()["c00000002"]
     assert set(screened.loc[screened["n"] == 1, "method"]) == {"n=1: no uncertainty"}
     whole = screened["est"].dropna().to_numpy()
     assert (np.diff(whole) <= 0).all()
@@ -185,6 +185,13 @@ def test_summary_averages_whole_runs_only_and_marks_what_is_biased(tuned):
 def test_summary_refuses_an_unknown_grouping(phase3):
     with pytest.raises(analysis.InputError, match="unknown grouping 'tasks'; did you mean 'task'"):
         analysis.summarize(phase3.frames(), by=("tasks",))
+
+
+def test_a_failure_cannot_steer_the_terminal(new_sweep):
+    sweep = new_sweep()
+    failure = ("error", "x\n\x1b[2JValueError: \x07boom")
+    sweep.trial("flow", 0, [1.0], status="failed", failure=failure)
+    assert analysis.failures(sweep.frames())["last_line"].tolist() == ["[2JValueError: boom"]
 
 
 def test_failures_show_class_last_line_and_log(tuned):

@@ -50,9 +50,10 @@ def parse(html: str) -> Balance:
     return parser
 
 
-@pytest.fixture
-def html(tuned) -> str:
-    return analysis.report(tuned.frames()).read_text()
+@pytest.fixture(scope="module")
+def html(tuned_folder, tmp_path_factory) -> str:
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    return analysis.report(analysis.load(tuned_folder), out).read_text()
 
 
 def test_the_report_lies_in_the_sweeps_folder_or_where_asked(tuned, tmp_path):

@@ -117,6 +117,22 @@ def test_reports_come_on_their_grid_with_known_metrics() -> None:
     assert all(np.isfinite(v) for r in reports for v in r.metrics.values())
 
 
+def test_latents_that_hardly_move_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    state = TrainState.start(tiny())
+    reports = train(state)
+    next(reports)
+    assert not caplog.records
+    encode = state.agent.world_model.encode
+    # What a collapsed encoder looks like: spread over the batch, still along every sequence.
+    state.agent.world_model.encode = lambda obs: (
+        encode(obs) * 1e-4 + torch.rand(obs.shape[-2], 1).expand(*obs.shape[:-1], 16)
+        if obs.ndim == 3
+        else encode(obs)
+    )
+    next(reports)
+    assert "the encoder is collapsing" in caplog.text
+
+
 def test_an_mlp_has_no_flow_losses() -> None:
     _, reports = run(tiny("point-mass mlp"))
     assert "loss/flow_matching" not in reports[-1].metrics

@@ -28,6 +28,7 @@ SIZES = [
     "wm_updates=1",
     "wm_warmup_updates=5",
     "critic_iterations=1",
+    "critic_minibatches=1",
     "actor_batch_size=16",
     "report_every=2",
     "evaluation.every=10",
@@ -80,7 +81,7 @@ class Process:
         while not condition():
             assert self.popen.poll() is None, f"ended with {self.popen.returncode}:\n{self.text}"
             assert time.monotonic() < deadline, self.text
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     def send(self, number: signal.Signals) -> float:
         """Signal the driver alone; seconds until it was gone."""

@@ -1,0 +1,326 @@
+"""Whole sweeps: the real script, real Ray, real training, in processes of their own."""
+
+import json
+import re
+import shutil
+import signal
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from flowpwm.config import from_dict
+from flowpwm.state import TrainState
+from flowpwm.train import train
+from sweeps.core.compact import read_tables
+from sweeps.core.events import read_events
+from sweeps.core.schema import ExitCode
+from tests.sweeps.tiny import SIZES, SWEEP, Process, latest, state_of
+
+CANARY = "canary-7f3c9d"
+
+
+class Finished:
+    """A sweep that ran to its end, and what was seen of it meanwhile."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.code = process.end()
+        match = re.search(r"follow +python -m analysis status (\S+)", process.text)
+        assert match, process.text
+        self.folder = process.cwd / match[1]
+        self.tables = read_tables(self.folder)
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, object]:
+    """What the sweeps were seen doing while they ran."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def pair(
+    tmp_path_factory: pytest.TempPathFactory, seen: dict[str, object]
+) -> Iterator[tuple[Finished, Finished]]:
+    """The same sweep started twice at once."""
+    cwd = tmp_path_factory.mktemp("pair")
+    # Ray's session folder must be short (socket names) and is searched for secrets.
+    ray_folder = Path(tempfile.mkdtemp(prefix="fp"))
+    secrets = {"WANDB_API_KEY": CANARY, "MY_TOKEN": CANARY, "RAY_TMPDIR": str(ray_folder)}
+    both = [Process(cwd, *SWEEP, **secrets), Process(cwd, *SWEEP, **secrets)]
+    try:
+        both[0].wait_for(lambda: "start screen" in both[0].text)
+        observe(both[0], seen)
+        results = Finished(both[0]), Finished(both[1])
+        seen["session"] = ray_folder
+        yield results
+    finally:
+        for process in both:
+            process.kill()
+        shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+def observe(process: Process, seen: dict[str, object]) -> None:
+    driver = psutil.Process(process.popen.pid)
+    tree = [driver, *driver.children(recursive=True)]
+    seen["tree"] = tree
+    seen["listening"] = {
+        connection.laddr.ip
+        for member in tree
+        if member.is_running()
+        for connection in member.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    match = re.search(r"dashboard +(http://\S+)", process.text)
+    assert match, process.text
+    seen["dashboard"] = match[1]
+    seen["page"] = status_of(match[1])
+    seen["jobs"] = status_of(f"{match[1]}/api/jobs/")
+
+
+def status_of(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def science(table: pa.Table) -> list[dict[str, object]]:
+    """The rows without what differs between equal runs: attempts, times, rates, memory."""
+    free = re.compile(r"attempt|time|rate/|memory|_at$|log_path|wall")
+    names = [name for name in table.column_names if not free.search(name)]
+    return (
+        table.select(names)
+        .sort_by(
+            [("trial_id", "ascending"), *([("epoch", "ascending")] if "epoch" in names else [])]
+        )
+        .to_pylist()
+    )
+
+
+def test_a_sweep_ends_with_a_verdict_tables_and_a_report(pair: tuple[Finished, Finished]) -> None:
+    for sweep in pair:
+        assert sweep.code == ExitCode.OK, sweep.process.text
+        for part in ("RESULT on test seeds 1000, 1001", "n=2", "winner", "report.html"):
+            assert part in sweep.process.text
+        assert (sweep.folder / "report.html").stat().st_size > 10_000
+        assert list((sweep.folder / "tables").glob("MANIFEST-*.json"))
+        assert json.loads((sweep.folder / "environment.json").read_text())["packages"]["ray"]
+
+
+def test_the_winner_and_the_baseline_are_tested_on_seeds_that_nothing_was_chosen_on(
+    pair: tuple[Finished, Finished],
+) -> None:
+    trials = pair[0].tables.trials.to_pylist()
+    by_stage = {
+        stage: sorted((t["arm"], t["seed"]) for t in trials if t["stage"] == stage)
+        for stage in ("screen", "select", "confirm")
+    }
+    assert by_stage == {
+        "screen": [("flow", 0)] * 3,
+        "select": [("flow", 100)] * 2,
+        "confirm": [("flow", 1000), ("flow", 1001), ("mlp", 1000), ("mlp", 1001)],
+    }
+    assert {t["status"] for t in trials} == {"COMPLETED"}
+    assert {t["epochs_done"] for t in trials} == {80}
+    screen = [t for t in trials if t["stage"] == "screen"]
+    select = [t for t in trials if t["stage"] == "select"]
+    best = sorted(screen, key=lambda t: -t["score"])[:2]
+    assert {t["config_id"] for t in select} == {t["config_id"] for t in best}
+    (winner,) = {t["config_id"] for t in trials if (t["stage"], t["arm"]) == ("confirm", "flow")}
+    assert winner == max(select, key=lambda t: t["score"])["config_id"]
+
+
+def test_two_starts_at_once_have_a_folder_each_and_the_same_results_to_the_bit(
+    pair: tuple[Finished, Finished],
+) -> None:
+    first, second = pair
+    assert first.folder != second.folder
+    for kind in ("trials", "reports", "evals"):
+        ours, theirs = (science(getattr(sweep.tables, kind)) for sweep in pair)
+        assert ours == theirs
+
+
+def test_a_trial_is_the_training_run_of_its_configuration_to_the_bit(
+    pair: tuple[Finished, Finished],
+) -> None:
+    trial = next(t for t in pair[0].tables.trials.to_pylist() if t["stage"] == "select")
+    state = TrainState.start(from_dict(json.loads(trial["config_json"])))
+    returns = {r.epoch: r.evaluation.returns.tolist() for r in train(state) if r.evaluation}
+    state.close()
+    rows = [e for e in pair[0].tables.evals.to_pylist() if e["trial_id"] == trial["trial_id"]]
+    assert {row["epoch"]: row["returns"] for row in rows} == returns
+    assert trial["score"] == state.score
+
+
+def test_every_report_of_every_trial_is_a_row_once(pair: tuple[Finished, Finished]) -> None:
+    reports = [(r["trial_id"], r["epoch"]) for r in pair[0].tables.reports.to_pylist()]
+    trials = pair[0].tables.trials["trial_id"].to_pylist()
+    assert sorted(reports) == sorted((t, epoch) for t in trials for epoch in range(2, 81, 2))
+
+
+def test_the_dashboard_answers_on_loopback_only_and_its_api_asks_for_the_token(
+    pair: tuple[Finished, Finished], seen: dict[str, object]
+) -> None:
+    assert str(seen["dashboard"]).startswith("http://127.0.0.1:")
+    assert (seen["page"], seen["jobs"]) == (200, 401)
+    listening = seen["listening"]
+    assert isinstance(listening, set)
+    assert listening and listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_secrets_of_the_environment_are_written_nowhere(
+    pair: tuple[Finished, Finished], seen: dict[str, object]
+) -> None:
+    session = seen["session"]
+    assert isinstance(session, Path)
+    places = [pair[0].process.cwd, *session.rglob("session_*")]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    assert [path for path in files if CANARY.encode() in path.read_bytes()] == []
+    token = Path.home() / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o077 == 0
+
+
+def test_no_process_is_left(pair: tuple[Finished, Finished], seen: dict[str, object]) -> None:
+    tree = seen["tree"]
+    assert isinstance(tree, list) and len(tree) > 5
+    assert alive(tree) == []
+
+
+def alive(tree: list[psutil.Process]) -> list[psutil.Process]:
+    _, left = psutil.wait_procs(tree, timeout=10)
+    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def running_worker(process: Process) -> tuple[str, int]:
+    """A trial that runs and has a checkpoint, and the process it runs in."""
+    folder = latest(process.cwd)
+    for trial in state_of(folder).trials.values():
+        if trial.status == "RUNNING" and 10 <= trial.epochs_done < 70 and trial.log_path:
+            text = (folder / trial.log_path).read_text()
+            return trial.trial_id, int(re.findall(r"process (\d+)", text)[-1])
+    return "", 0
+
+
+def test_a_sweep_survives_a_signal_a_killed_worker_and_a_killed_driver(
+    pair: tuple[Finished, Finished], tmp_path: Path
+) -> None:
+    first = Process(tmp_path, *SWEEP)
+    try:
+        first.wait_for(lambda: "done screen" in first.text and running_worker(first)[0] != "")
+        folder = latest(tmp_path)
+        tree = psutil.Process(first.popen.pid).children(recursive=True)
+
+        intruder = Process(tmp_path, "--resume", str(folder))
+        assert intruder.end() == ExitCode.OWNED
+        assert f"process {first.popen.pid}" in intruder.text
+
+        took = first.send(signal.SIGTERM)
+        assert first.popen.returncode == ExitCode.INTERRUPTED, first.text
+        assert took < 20
+        assert f"--resume results/flow_tuning/{folder.name}" in first.text
+        assert alive(tree) == []
+        assert not [t for t in state_of(folder).trials.values() if t.status == "RUNNING"]
+
+        changed = Process(tmp_path, "--resume", str(folder), "horizon=8")
+        assert changed.end() == ExitCode.USAGE
+        assert "cannot change fixed.horizon: 4 then, 8 now" in changed.text
+
+        second = Process(tmp_path, "--resume", "results/flow_tuning/latest")
+        second.wait_for(lambda: running_worker(second)[0] != "")
+        trial, worker = running_worker(second)
+        attempt = state_of(folder).trials[trial].attempt
+        psutil.Process(worker).kill()
+        second.wait_for(lambda: state_of(folder).trials[trial].attempt > attempt)
+        second.wait_for(lambda: running_worker(second)[0] != "")
+        second.popen.kill()
+        second.popen.wait(10)
+
+        third = Process(tmp_path, "--resume", str(folder))
+        assert third.end() == ExitCode.OK, third.text
+    finally:
+        first.kill()
+
+    expected, tables = pair[0].tables, read_tables(folder)
+    for kind in ("trials", "reports", "evals"):  # rows lost 0, duplicated 0, all equal to the bit
+        assert science(getattr(tables, kind)) == science(getattr(expected, kind))
+    done: set[str] = set()
+    for event in read_events(folder):
+        if event["event"] == "completed":
+            done.add(event["trial_id"])
+        assert not (event["event"] == "started" and event["trial_id"] in done)
+
+
+def test_failed_trials_are_rows_and_the_others_go_on(tmp_path: Path) -> None:
+    words = [
+        *SIZES,
+        "epochs=60",
+        "integrator=[euler]",
+        "substeps=[1,2]",
+        "policy.init_log_std=[0.0,100.0]",  # exp(100) is no number in single precision
+        "screen.trials=4",
+        "select.top=1",
+        "confirm.seeds=1",
+        "wandb=offline",
+    ]
+    process = Process(tmp_path, *words, WANDB_API_KEY=CANARY)
+    try:
+        process.wait_for(lambda: running_worker(process)[0] != "")
+        process.send(signal.SIGUSR1)
+        assert process.popen.returncode == ExitCode.INTERRUPTED, process.text
+        folder = latest(tmp_path)
+        hurt = next(t for t in state_of(folder).trials.values() if t.status == "INTERRUPTED")
+        for checkpoint in (folder / "checkpoints" / hurt.trial_id).glob("last*"):
+            content = (checkpoint / "training.pt").read_bytes()
+            (checkpoint / "training.pt").write_bytes(content[: len(content) // 2])
+
+        resumed = Process(tmp_path, "--resume", str(folder), WANDB_API_KEY=CANARY)
+        assert resumed.end() == ExitCode.FAILED_TRIALS, resumed.text
+    finally:
+        process.kill()
+    trials = {t["trial_id"]: t for t in read_tables(folder).trials.to_pylist()}
+    failed = {t["trial_id"]: t for t in trials.values() if t["status"] == "FAILED"}
+    assert sorted(t["failure_class"] for t in failed.values()) == ["data", "diverged", "diverged"]
+    damaged = failed.pop(hurt.trial_id)
+    assert "SHA-256 differs" in damaged["failure_message"]
+    assert {t["p_policy.init_log_std"] for t in failed.values()} == {100.0}
+    for trial in failed.values():
+        assert "Traceback" in (folder / trial["log_path"]).read_text()
+        assert trial["log_path"] in resumed.text
+        assert not re.search(r"\s$|\n", trial["failure_message"])
+    assert {t["arm"] for t in trials.values() if t["stage"] == "confirm"} == {"flow", "mlp"}
+    offline = list((folder / "wandb").glob("offline-run-*"))
+    assert len(offline) >= len(trials)
+    assert CANARY.encode() not in b"".join(
+        path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def test_a_second_signal_stops_at_once_and_a_group_wide_ctrl_c_is_one_signal(
+    tmp_path: Path,
+) -> None:
+    process = Process(tmp_path, *SWEEP)
+    try:
+        process.wait_for(lambda: "start screen" in process.text)
+        group = psutil.Process(process.popen.pid).children(recursive=True)
+        for member in group:  # the terminal sends Ctrl-C to all of them
+            if member.is_running():
+                member.send_signal(signal.SIGINT)
+        process.popen.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        time.sleep(0.3)
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.popen.wait(10) == ExitCode.INTERRUPTED, process.text
+        assert time.monotonic() - began < 5
+        assert "second signal" in process.text
+        assert alive(group) == []
+    finally:
+        process.kill()
