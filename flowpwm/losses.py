@@ -20,9 +20,9 @@ REWARD_SPACES = {"raw": twohot.decode, "symlog": twohot.decode_symlog}
 
 
 class Imagined(NamedTuple):
-    """A rollout of the policy inside the world model."""
+    """A rollout of the policy inside the world model; T = H + 1."""
 
-    latents: Float[Tensor, "H+1 B D"]
+    latents: Float[Tensor, "T B D"]
     rewards: Float[Tensor, "H B"]
     pre_tanh: Float[Tensor, "H B A"]
 
@@ -77,8 +77,8 @@ def saturation(pre_tanh: Float[Tensor, "*B A"]) -> Float[Tensor, ""]:
 @torch.no_grad()
 def critic_targets(
     imagined: Imagined, critic: Critic, discount: float, lam: float
-) -> tuple[Float[Tensor, "H*B D"], Float[Tensor, " H*B"]]:
-    """Latents and their TD(lambda) targets, flattened over time and batch."""
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, " N"]]:
+    """Latents and their TD(lambda) targets, flattened over time and batch (N = H B)."""
     values = critic.minimum(imagined.latents)
     targets = td_lambda(imagined.rewards, values, discount, lam)
     return imagined.latents[:-1].detach().flatten(0, 1), targets.flatten()

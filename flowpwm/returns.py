@@ -9,11 +9,11 @@ from torch import Tensor
 
 def td_lambda(
     reward: Float[Tensor, "H B"],
-    value: Float[Tensor, "H+1 B"],
+    value: Float[Tensor, "T B"],
     discount: float,
     lam: float,
 ) -> Float[Tensor, "H B"]:
-    """G_t = r_t + discount * ((1 - lam) V_{t+1} + lam G_{t+1}), with G_H = V_H.
+    """G_t = r_t + discount * ((1 - lam) V_{t+1} + lam G_{t+1}), with G_H = V_H and T = H + 1.
 
     Sutton & Barto 2018, eq. 12.2 in its recursive form.
     """

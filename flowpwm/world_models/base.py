@@ -49,12 +49,12 @@ class WorldModelConfig:
 
 
 class Sequences(NamedTuple):
-    """H transitions of B environments in a row; time first.
+    """H transitions of B environments in a row, hence T = H + 1 observations; time first.
 
     `mask` is False from the first step after an episode's end or the newest stored transition on.
     """
 
-    obs: Float[Tensor, "H+1 B O"]
+    obs: Float[Tensor, "T B O"]
     action: Float[Tensor, "H B A"]
     reward: Float[Tensor, "H B"]
     mask: Bool[Tensor, "H B"]
@@ -89,7 +89,7 @@ class WorldModel(nn.Module, ABC):
 
     def dynamics_loss(
         self,
-        latents: Float[Tensor, "H+1 B D"],
+        latents: Float[Tensor, "T B D"],
         rollout: Float[Tensor, "H B D"] | None,
         sequences: Sequences,
         weight: Float[Tensor, "H B"],

@@ -151,7 +151,7 @@ class FlowWorldModel(WorldModel):
 
     def dynamics_loss(
         self,
-        latents: Float[Tensor, "H+1 B D"],
+        latents: Float[Tensor, "T B D"],
         rollout: Float[Tensor, "H B D"] | None,
         sequences: Sequences,
         weight: Float[Tensor, "H B"],

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from sweeps.core.pages import cell_text, duration
 from sweeps.core.recorder import Recorder
 from sweeps.core.state import TrialRecord
-from sweeps.core.sweep import Sweep
+from sweeps.core.sweep import Range, Sweep
 
 SUMMARY_S = 300.0
 REDRAW_S = 1.0
@@ -36,6 +36,7 @@ class Console:
         self._next_tick = 0.0
         self._recent: deque[str] = deque(maxlen=EVENTS_SHOWN)
         self._sweep: Sweep | None = None
+        self._varied: set[str] = set()
         self._recorder: Recorder | None = None
 
     def page(self, text: str, *, always: bool = False) -> None:
@@ -48,6 +49,8 @@ class Console:
     def watch(self, sweep: Sweep, recorder: Recorder) -> None:
         """Tell of this recorder's events from now on."""
         self._sweep, self._recorder = sweep, recorder
+        sizes = {k: 2 if isinstance(axis, Range) else len(axis) for k, axis in sweep.space.items()}
+        self._varied = {key for key, size in sizes.items() if size > 1}
         recorder.listeners.append(self.event)
         self._next_tick = time.monotonic() + (REDRAW_S if self._live else SUMMARY_S)
 
@@ -55,7 +58,7 @@ class Console:
         """An event of a trial; called from the thread that recorded it."""
         if self._quiet or name not in _SHOWN_EVENTS:
             return
-        line = f"{self._stamp()} {event_line(name, trial, payload)}"
+        line = f"{self._stamp()} {event_line(name, trial, payload, self._where(trial))}"
         with self._lock:
             self._recent.append(line)
             # On a terminal only what needs a reader's eye stays; the rest is in the block.
@@ -84,7 +87,7 @@ class Console:
         assert self._recorder is not None and self._sweep is not None
         trials = self._recorder.trials()
         lines = [f"{self._stamp()} {self._numbers(trials)}"]
-        if best := best_line(trials):
+        if best := self._best(trials):
             lines.append(f"{self._stamp()} {best}")
         return lines
 
@@ -94,10 +97,10 @@ class Console:
         stage = next((s for s, how in self._recorder.state.stages.items() if how == "running"), "")
         lines = ["", f"{self._sweep.name}  {stage}  {self._numbers(trials)}"]
         running = [t for t in trials if t.status == "RUNNING"]
-        lines += [running_line(t) for t in running[:MOST_RUNNING]]
+        lines += [running_line(t, self._where(t)) for t in running[:MOST_RUNNING]]
         if len(running) > MOST_RUNNING:
             lines.append(f"  ... and {len(running) - MOST_RUNNING} more")
-        if best := best_line(trials):
+        if best := self._best(trials):
             lines.append(f"  {best}")
         return lines + [f"  {line}" for line in self._recent]
 
@@ -122,6 +125,19 @@ class Console:
             return ""
         return f"about {duration(elapsed * max(0.0, total - done) / done)} left"
 
+    def _where(self, trial: TrialRecord) -> str:
+        """The arm and its place on the axes that have more than one value."""
+        cell = {key: value for key, value in trial.params.items() if key in self._varied}
+        return f"{trial.arm} {cell_text(cell)}".rstrip()
+
+    def _best(self, trials: Iterable[TrialRecord]) -> str:
+        # Named as what it is: the largest of many noisy numbers.
+        scored = [t for t in trials if t.score is not None and t.stage == "screen"]
+        if not scored:
+            return ""
+        best = max(scored, key=lambda t: t.score or float("-inf"))
+        return f"best so far (screening, biased, n=1): score {best.score:.1f}  {self._where(best)}"
+
     def _stamp(self) -> str:
         elapsed = duration(time.monotonic() - self._began)
         return f"{datetime.now():%H:%M} +{elapsed}"
@@ -142,41 +158,29 @@ class Console:
         self._stream.flush()
 
 
-def event_line(name: str, trial: TrialRecord, payload: Mapping[str, Any]) -> str:
+def event_line(name: str, trial: TrialRecord, payload: Mapping[str, Any], where: str) -> str:
     """One event of a trial in one line."""
-    who = f"{trial.stage} {trial.trial_id} {trial.arm} {cell_text(trial.params)}"
-    score = "" if trial.score is None else f" score {trial.score:.1f}"
+    word = {"started": "start", "completed": "done", "stopped": "stop", "interrupted": "pause"}
+    line = f"{word.get(name, 'FAIL'):<5} {trial.stage} {trial.trial_id}"
     if name == "started":
-        again = f" attempt {trial.attempt} from epoch {payload.get('epoch', 0)}"
-        return f"start {who}{again if trial.attempt > 1 else ''}"
+        again = f"attempt {trial.attempt} from epoch {payload.get('epoch', 0)}  "
+        return f"{line}  {again if trial.attempt > 1 else ''}{where}"
     if name == "failed":
         return (
-            f"FAIL {who} {trial.failure_class} at epoch {trial.epochs_done}: "
-            f"{trial.failure_message} (log: {trial.log_path or 'none'})"
+            f"{line} {trial.failure_class} at epoch {trial.epochs_done}: "
+            f"{trial.failure_message} (log: {trial.log_path or 'none'})  {where}"
         )
+    score = "" if trial.score is None else f" score {trial.score:.1f}"
     reason = f": {payload['message']}" if payload.get("message") else ""
-    word = {"completed": "done", "stopped": "stop", "interrupted": "pause"}[name]
-    return f"{word} {who} at epoch {trial.epochs_done}{score}{reason}"
+    return f"{line} epoch {trial.epochs_done}{score}{reason}  {where}"
 
 
-def running_line(trial: TrialRecord, width: int = 20) -> str:
+def running_line(trial: TrialRecord, where: str, width: int = 20) -> str:
     """Progress of a running trial."""
     epochs = trial.epochs or 1
     filled = min(width, width * trial.epochs_done // epochs)
     score = "" if trial.score is None else f"score {trial.score:8.1f}"
     return (
         f"  {trial.trial_id:<16} {'#' * filled}{'.' * (width - filled)} "
-        f"{trial.epochs_done:>6}/{epochs:<6} {score:<15} {trial.arm} {cell_text(trial.params)}"
-    )
-
-
-def best_line(trials: Iterable[TrialRecord]) -> str:
-    """The best score so far, named as what it is: the maximum of noisy numbers."""
-    scored = [t for t in trials if t.score is not None and t.stage == "screen"]
-    if not scored:
-        return ""
-    best = max(scored, key=lambda t: t.score or float("-inf"))
-    return (
-        f"best so far (screening, biased): {best.trial_id} {cell_text(best.params)} "
-        f"score {best.score:.1f} (n=1, no interval)"
+        f"{trial.epochs_done:>6}/{epochs:<6} {score:<15} {where}"
     )

@@ -29,18 +29,22 @@ def build(kind: str, **changes: object) -> WorldModel:
     return make_world_model(small(kind, **changes), OBS, ACT)
 
 
-def linear_system(batch: int, seed: int = 0) -> Sequences:
+def linear_system(batch: int, seed: int = 0, horizon: int = H) -> Sequences:
     """A damped rotation pushed by the action; reward: the first coordinate plus an action term."""
     generator = torch.Generator().manual_seed(seed)
     obs = [torch.randn(batch, OBS, generator=generator)]
-    action = torch.rand(H, batch, ACT, generator=generator) * 2 - 1
+    action = torch.rand(horizon, batch, ACT, generator=generator) * 2 - 1
     turn = torch.tensor([[0.9, 0.3, 0.0], [-0.3, 0.9, 0.1], [0.0, -0.1, 0.9]])
     push = torch.tensor([[0.3, 0.0, 0.2], [0.0, 0.3, -0.1]])
     for a in action:
         obs.append(obs[-1] @ turn + a @ push)
     path = torch.stack(obs)
     reward = path[:-1, :, 0] + 0.5 * action[..., 0]
-    return Sequences(path, action, reward, torch.ones(H, batch, dtype=torch.bool))
+    return Sequences(path, action, reward, torch.ones(horizon, batch, dtype=torch.bool))
+
+
+def fixed_transitions() -> Sequences:
+    return linear_system(64, seed=10_000, horizon=4)
 
 
 @pytest.fixture(scope="module", params=WORLD_MODELS)
@@ -48,10 +52,10 @@ def fitted(request: pytest.FixtureRequest) -> tuple[str, WorldModel]:
     """A model of each kind after a few hundred updates on fixed transitions."""
     model = build(request.param)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 600)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 800)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(600):
-        loss, _ = model.loss(linear_system(64, seed=10_000), generator)
+    for _ in range(800):
+        loss, _ = model.loss(fixed_transitions(), generator)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 20.0)
@@ -64,7 +68,7 @@ def test_it_learns_transitions_far_better_than_standing_still(
     fitted: tuple[str, WorldModel],
 ) -> None:
     _, model = fitted
-    data = linear_system(64, seed=10_000)
+    data = fixed_transitions()
     with torch.no_grad():
         z = model.encode(data.obs)
         error = (model.next(z[:-1], data.action) - z[1:]).square().mean()
@@ -74,7 +78,7 @@ def test_it_learns_transitions_far_better_than_standing_still(
 
 def test_its_encoder_does_not_collapse(fitted: tuple[str, WorldModel]) -> None:
     _, model = fitted
-    data = linear_system(64, seed=10_000)
+    data = fixed_transitions()
     with torch.no_grad():
         z = model.encode(data.obs)
     movement = (z[1:] - z[:-1]).square().mean().sqrt()
@@ -87,7 +91,7 @@ def test_its_reward_head_decodes_what_its_own_loss_trained(
     fitted: tuple[str, WorldModel],
 ) -> None:
     _, model = fitted
-    data = linear_system(64, seed=10_000)
+    data = fixed_transitions()
     with torch.no_grad():
         decoded = twohot.decode(model.reward_logits(model.encode(data.obs[:-1]), data.action))
     pair = torch.stack([decoded.flatten(), data.reward.flatten()])
@@ -96,7 +100,7 @@ def test_its_reward_head_decodes_what_its_own_loss_trained(
 
 def test_the_gradient_of_reward_reaches_the_first_action(fitted: tuple[str, WorldModel]) -> None:
     _, model = fitted
-    data = linear_system(64, seed=10_000)
+    data = fixed_transitions()
     action = data.action.clone().requires_grad_()
     path = model.rollout(model.encode(data.obs[0]).detach(), action)
     reward = twohot.decode(model.reward_logits(path[-2], action[-1])).sum()

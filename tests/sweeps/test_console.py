@@ -56,7 +56,7 @@ def test_a_log_gets_a_line_for_each_event_and_no_control_characters(tmp_path: Pa
     assert "start screen c" in start and "substeps=1" in start
     assert "diverged at epoch 152: Diverged: loss is nan (log: logs/a-001.log)" in fail
     assert "run 0" in numbers and "failed 1" in numbers
-    assert best.endswith("score 12.5 (n=1, no interval)") and "biased" in best
+    assert "screening, biased, n=1" in best and "score 12.5  flow" in best
 
 
 def test_a_terminal_gets_one_block_that_is_erased_before_the_next(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from tests.sweeps.tiny import SIZES, SWEEP, Process, latest, state_of
 
 CANARY = "canary-7f3c9d"
 
+pytestmark = pytest.mark.slow
+
 
 class Finished:
     """A sweep that ran to its end, and what was seen of it meanwhile."""
@@ -210,6 +212,7 @@ def running_worker(process: Process) -> tuple[str, int]:
     return "", 0
 
 
+@pytest.mark.fault
 def test_a_sweep_survives_a_signal_a_killed_worker_and_a_killed_driver(
     pair: tuple[Finished, Finished], tmp_path: Path
 ) -> None:
@@ -259,6 +262,7 @@ def test_a_sweep_survives_a_signal_a_killed_worker_and_a_killed_driver(
         assert not (event["event"] == "started" and event["trial_id"] in done)
 
 
+@pytest.mark.fault
 def test_failed_trials_are_rows_and_the_others_go_on(tmp_path: Path) -> None:
     words = [
         *SIZES,
@@ -304,6 +308,7 @@ def test_failed_trials_are_rows_and_the_others_go_on(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.fault
 def test_a_second_signal_stops_at_once_and_a_group_wide_ctrl_c_is_one_signal(
     tmp_path: Path,
 ) -> None:
