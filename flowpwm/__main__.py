@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from flowpwm import checkpoint
 from flowpwm.checks import ConfigError
@@ -72,7 +74,7 @@ def parse_settings(words: list[str]) -> RunConfig:
         if equals:
             try:
                 value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
-            except Exception as error:  # PyYAML's many classes of syntax error
+            except (YAMLError, OmegaConfBaseException) as error:
                 raise ConfigError(f"cannot read {word!r} as key=value") from error
             assert isinstance(value, dict)
             overrides[key] = value["value"]

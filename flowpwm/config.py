@@ -39,6 +39,7 @@ class OptimConfig:
     wm_lr: float = 3e-4
     final_lr: float = 1e-5
     schedule: str = "linear"
+    decay_start: float = 0.0  # share of the epochs before a linear schedule begins to fall
     betas: tuple[float, float] = (0.7, 0.95)
     actor_grad_norm: float = 1.0
     critic_grad_norm: float = 100.0
@@ -50,6 +51,7 @@ class OptimConfig:
             if getattr(self, name) > 1:
                 raise ConfigError(f"optim.{name} must be at most 1, got {getattr(self, name)}")
         at_least("optim.final_lr", self.final_lr, 0)
+        within("optim.decay_start", self.decay_start, 0.0, 0.99)
         one_of("optim.schedule", self.schedule, SCHEDULES)
         for name in ("actor_grad_norm", "critic_grad_norm", "wm_grad_norm"):
             positive(f"optim.{name}", getattr(self, name))

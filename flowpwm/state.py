@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from flowpwm.agent import Agent
+from flowpwm.averages import Averages
 from flowpwm.buffer import Buffer
 from flowpwm.config import RunConfig
 from flowpwm.envs import VectorEnv, make
@@ -34,6 +35,7 @@ class TrainState:
     episode_return: np.ndarray  # [B], of the episodes under way
     episode_length: np.ndarray  # [B], env steps
     scale: RunningScale = field(default_factory=RunningScale)
+    averages: Averages = field(default_factory=Averages)
     epoch: int = 0
     env_steps: int = 0
     updates: int = 0
@@ -84,6 +86,7 @@ class TrainState:
             "episode_return": torch.from_numpy(self.episode_return),
             "episode_length": torch.from_numpy(self.episode_length),
             "scale": self.scale.state_dict(),
+            "averages": self.averages.state_dict(),
             "epoch": self.epoch,
             "env_steps": self.env_steps,
             "updates": self.updates,
@@ -104,6 +107,7 @@ class TrainState:
         self.episode_return = state["episode_return"].numpy()
         self.episode_length = state["episode_length"].numpy()
         self.scale.load_state_dict(state["scale"])
+        self.averages.load_state_dict(state["averages"])
         for name in ("epoch", "env_steps", "updates", "recent_scores", "best_score", "seconds"):
             setattr(self, name, state[name])
 

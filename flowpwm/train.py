@@ -42,24 +42,22 @@ def train(state: TrainState, should_stop: Callable[[], bool] = never) -> Iterato
     that it can be saved and resumed. Raises Diverged on a non-finite loss or gradient.
     """
     config = state.config
-    log = _Log()
     while state.epoch < config.epochs and not should_stop():
         began = time.perf_counter()
         _set_learning_rates(state)
         with _timed(state, "environment"):
-            collect(state, log)
+            collect(state)
         with _timed(state, "world_model"):
             for _ in range(
                 config.wm_updates + (config.wm_warmup_updates if not state.epoch else 0)
             ):
-                update_world_model(state, log)
+                update_world_model(state)
         for _ in range(config.actor_updates):
             with _timed(state, "actor"):
-                latents, targets = update_actor(state, log)
+                latents, targets = update_actor(state)
             with _timed(state, "critic"):
-                update_critic(state, latents, targets, log)
+                update_critic(state, latents, targets)
         state.epoch += 1
-        log.check_finite(state.epoch)
 
         last = state.epoch == config.epochs
         evaluation, diagnosis = None, None
@@ -70,45 +68,10 @@ def train(state: TrainState, should_stop: Callable[[], bool] = never) -> Iterato
                 diagnosis = _diagnose(state)
         state.seconds["wall"] += time.perf_counter() - began
         if diagnosis is not None:
-            yield _report(state, log.take() | diagnosis, evaluation)
+            yield _report(state, state.averages.take() | diagnosis, evaluation)
 
 
-class _Log:
-    """Sums of detached scalars since the last report; nothing here keeps a graph alive."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.started = time.perf_counter()
-        self.env_steps = self.updates = 0
-
-    def add(self, name: str, value: Tensor | float) -> None:
-        value = torch.as_tensor(value).detach()
-        self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0) + 1
-
-    def check_finite(self, epoch: int) -> None:
-        for name, value in self.sums.items():
-            if not torch.isfinite(value):
-                raise Diverged(f"{name} is {float(value)} at epoch {epoch}")
-
-    def take(self) -> dict[str, float]:
-        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return means | self._rates()
-
-    def _rates(self) -> dict[str, float]:
-        now = time.perf_counter()
-        elapsed = max(now - self.started, 1e-9)
-        rates = {
-            "rate/env_steps_per_s": self.env_steps / elapsed,
-            "rate/updates_per_s": self.updates / elapsed,
-        }
-        self.started, self.env_steps, self.updates = now, 0, 0
-        return rates
-
-
-def collect(state: TrainState, log: _Log) -> None:
+def collect(state: TrainState) -> None:
     """`horizon` steps of every environment; the policy sees each real observation."""
     device = state.config.device
     for _ in range(state.config.horizon):
@@ -126,26 +89,26 @@ def collect(state: TrainState, log: _Log) -> None:
         state.episode_return += step.reward
         state.episode_length += 1
         if end.any():
-            log.add("train/episode_return", float(np.mean(state.episode_return[end])))
-            log.add("train/episode_length", float(np.mean(state.episode_length[end])))
+            state.averages.add("train/episode_return", float(np.mean(state.episode_return[end])))
+            state.averages.add("train/episode_length", float(np.mean(state.episode_length[end])))
             state.episode_return[end] = 0.0
             state.episode_length[end] = 0
     steps = state.config.horizon * state.config.num_envs
     state.env_steps += steps
-    log.env_steps += steps
+    state.averages.env_steps += steps
 
 
-def update_world_model(state: TrainState, log: _Log) -> None:
+def update_world_model(state: TrainState) -> None:
     """One optimiser step on a fresh batch of sequences."""
     config = state.config
     sequences = state.buffer.sample(config.wm_batch_size, config.horizon, state.generator)
     loss, parts = state.agent.world_model.loss(sequences, state.generator)
-    _step(state, "world_model", state.agent.world_model, loss, config.optim.wm_grad_norm, log)
+    _step(state, "world_model", state.agent.world_model, loss, config.optim.wm_grad_norm)
     for name, value in parts.items():
-        log.add(f"loss/{name}", value)
+        state.averages.add(f"loss/{name}", value)
 
 
-def update_actor(state: TrainState, log: _Log) -> tuple[Tensor, Tensor]:
+def update_actor(state: TrainState) -> tuple[Tensor, Tensor]:
     """One optimiser step on imagined rollouts; returns their latents and critic targets."""
     config, agent = state.config, state.agent
     obs = state.buffer.sample_obs(config.actor_batch_size, state.generator)
@@ -162,37 +125,38 @@ def update_actor(state: TrainState, log: _Log) -> tuple[Tensor, Tensor]:
     loss, returns = actor_loss(imagined, agent.critic, config.discount, state.scale.std)
     saturated = saturation(imagined.pre_tanh)
     loss = loss + config.actor_saturation_weight * saturated
-    _step(state, "actor", agent.policy, loss, config.optim.actor_grad_norm, log)
+    _step(state, "actor", agent.policy, loss, config.optim.actor_grad_norm)
     state.scale.update(returns)
-    log.add("actor/imagined_return", returns.mean())
-    log.add("actor/saturation", saturated)
+    state.averages.add("actor/imagined_return", returns.mean())
+    state.averages.add("actor/saturation", saturated)
     return critic_targets(imagined, agent.critic, config.discount, config.td_lambda)
 
 
-def update_critic(state: TrainState, latents: Tensor, targets: Tensor, log: _Log) -> None:
+def update_critic(state: TrainState, latents: Tensor, targets: Tensor) -> None:
     """`critic_iterations` passes over the imagined states in shuffled minibatches."""
     config, critic = state.config, state.agent.critic
     for _ in range(config.critic_iterations):
         order = torch.randperm(len(latents), generator=state.generator, device=latents.device)
         for part in order.chunk(config.critic_minibatches):
             loss = critic_loss(critic, latents[part], targets[part])
-            _step(state, "critic", critic, loss, config.optim.critic_grad_norm, log)
+            _step(state, "critic", critic, loss, config.optim.critic_grad_norm)
 
 
-def _step(
-    state: TrainState, name: str, module: nn.Module, loss: Tensor, max_norm: float, log: _Log
-) -> None:
+def _step(state: TrainState, name: str, module: nn.Module, loss: Tensor, max_norm: float) -> None:
     parameters = list(module.parameters())
     optimiser = state.optimisers[name]
     optimiser.zero_grad(set_to_none=True)
     # Only the stepped network's gradients are formed: the rest of the graph is passed through.
     loss.backward(inputs=parameters)
     norm = nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
+    for what, value in (("loss", loss), ("grad", norm)):
+        if not torch.isfinite(value):
+            raise Diverged(f"{what}/{name} is {float(value)} in epoch {state.epoch + 1}")
     optimiser.step()
     state.updates += 1
-    log.updates += 1
-    log.add(f"loss/{name}", loss)
-    log.add(f"grad/{name}", norm)
+    state.averages.updates += 1
+    state.averages.add(f"loss/{name}", loss)
+    state.averages.add(f"grad/{name}", norm)
 
 
 def _set_learning_rates(state: TrainState) -> None:
@@ -202,13 +166,14 @@ def _set_learning_rates(state: TrainState) -> None:
 
 
 def learning_rate(config: RunConfig, network: str, epoch: int) -> float:
-    """The rate of `network` in an epoch: constant, or linear from its start to `final_lr`."""
+    """The rate of `network` in an epoch: constant, or linear to `final_lr` after `decay_start`."""
     optim = config.optim
     starts = {"world_model": optim.wm_lr, "actor": optim.actor_lr, "critic": optim.critic_lr}
     first = starts[network]
     if optim.schedule == "constant":
         return first
-    return first + (optim.final_lr - first) * epoch / config.epochs
+    share = max(0.0, epoch / config.epochs - optim.decay_start) / (1 - optim.decay_start)
+    return first + (optim.final_lr - first) * share
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from sweeps.core import machine
 from sweeps.core.command import UsageError
 from sweeps.core.plan import Plan, Resources
 
+CONNECT_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size goes through it
+_PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
 _TUNE_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -29,8 +32,11 @@ _TUNE_SETTINGS = {
     # Tune's own snapshots are a cache that nothing reads.
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Every trial of a worker that is taken over runs in a new thread, and glibc gives new threads
+    # new arenas: some 100 MB more a trial, up to eight arenas a core.
+    "MALLOC_ARENA_MAX": "2",
     # How long a worker that is taken over may need to leave its last trial.
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    _PATIENCE: "60",
 }
 
 
@@ -78,19 +84,42 @@ def cannot_run(resources: Resources, nodes: list[dict[str, float]]) -> str | Non
 
 
 def prepare(address: str | None) -> None:
-    """Settings that Ray reads when it is imported. Raises UsageError where a token is missing."""
+    """Settings that Ray reads when it is imported.
+
+    Raises UsageError where nothing answers at `address` or its token is missing: Ray itself would
+    try for minutes and then speak of a crash.
+    """
     for name, value in _TUNE_SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "2" if address is None else "32")
-    if address is None:
-        # Despite its name: with 0 every listener of a local Ray binds to loopback only.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    elif os.environ["RAY_AUTH_MODE"] == "token" and not _has_token():
+    if address is not None and os.environ["RAY_AUTH_MODE"] == "token" and not _has_token():
         raise UsageError(
             f"no Ray token found for {address}: set RAY_AUTH_TOKEN_PATH to a file with the "
             "cluster's token, or copy it to ~/.ray/auth_token (mode 600)"
         )
+    host = "localhost" if address is None else _reachable(address)
+    if host.startswith("127.") or host == "localhost":
+        # Despite its name: with 0 Ray leaves loopback addresses as they are and listens there.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
+def _reachable(address: str) -> str:
+    """The host of a cluster that answers."""
+    found = address
+    if address == "auto":
+        note = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
+        if not note.is_file():
+            raise UsageError(f"--address auto: no Ray cluster runs here ({note} is missing)")
+        found = note.read_text().strip()
+    host, _, port = found.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise UsageError(f"--address must be HOST:PORT or auto, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise UsageError(f"--address {address}: no Ray cluster answers ({error})") from error
+    return host
 
 
 def _token_file() -> Path:
@@ -124,7 +153,9 @@ def connected(address: str | None) -> Iterator[Cluster]:
         )
         _close_token_file()
     else:
-        info = ray.init(address=address, **common)
+        # The workers' own environment is that of the node they run on.
+        patience = {"env_vars": {_PATIENCE: _TUNE_SETTINGS[_PATIENCE]}}
+        info = ray.init(address=address, runtime_env=patience, **common)
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Cluster(_dashboard(info), tuple(nodes), local=address is None)

@@ -135,8 +135,14 @@ class Sweep:
 
     def cell_count(self) -> float:
         """Number of cells of the grid; infinite with a numeric range."""
-        size = math.prod(_size(axis) for axis in self.space.values())
-        return len(list(self.cells())) if self.max_nfe and size < math.inf else size
+        choices = {key: axis for key, axis in self.space.items() if not isinstance(axis, Range)}
+        if len(choices) < len(self.space):
+            return math.inf
+        free = [len(axis) for key, axis in choices.items() if key not in NFE_AXES]
+        bound = {key: axis for key, axis in choices.items() if key in NFE_AXES}
+        pairs = itertools.product(*bound.values())
+        affordable = sum(self.affordable(dict(zip(bound, pair, strict=True))) for pair in pairs)
+        return affordable * math.prod(free)
 
     def cells(self) -> Iterator[Cell]:
         """Every cell of a finite space, the last axis fastest."""
@@ -187,7 +193,3 @@ class Sweep:
             settings["seeds"] = tuple(settings["seeds"])
             values[stage] = kind(**settings)
         return Sweep(**values)
-
-
-def _size(axis: Axis) -> float:
-    return math.inf if isinstance(axis, Range) else len(axis)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from flowpwm.critic import Critic, CriticConfig
 from flowpwm.losses import Imagined, actor_loss, critic_loss, critic_targets, imagine, saturation
@@ -149,3 +150,9 @@ def test_the_policy_sees_detached_latents_but_credit_flows_through_the_dynamics(
     imagined = imagine(model, policy, z, 2, "raw", torch.Generator().manual_seed(0))
     (gradient,) = torch.autograd.grad(imagined.latents[1][:, 0].sum(), first_action)
     assert gradient.abs().max() > 0
+
+
+def test_shapes_that_do_not_fit_are_refused_while_testing() -> None:
+    """The checker that the test settings install is at work: B differs here."""
+    with pytest.raises(TypeCheckError):
+        td_lambda(torch.zeros(3, 2), torch.zeros(4, 5), 0.9, 0.9)

@@ -86,6 +86,17 @@ def test_a_run_resumed_in_the_middle_is_bit_equal_to_an_uninterrupted_one(
     assert np.array_equal(last.returns, again.returns)
 
 
+def test_a_run_stopped_between_two_reports_reports_the_same_means(tmp_path: Path) -> None:
+    config = tiny(report_every=3)
+    _, whole = run(config)
+    first = TrainState.start(config)
+    asked = iter([False, False, True])
+    assert list(train(first, should_stop=lambda: next(asked))) == []
+    checkpoint.save(first, tmp_path / "last")
+    _, resumed = run(config, checkpoint.load(tmp_path / "last", config))
+    assert [science(r) for r in whole] == [science(r) for r in resumed]
+
+
 def test_a_seed_reproduces_a_run_and_another_seed_does_not() -> None:
     one, two, other = (run(tiny(seed=s))[0] for s in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
@@ -152,7 +163,7 @@ def test_a_diverging_run_names_the_loss_and_the_epoch() -> None:
     next(iter(train(state)))
     with torch.no_grad():
         state.agent.critic.ensemble.layers[-1].bias.fill_(float("nan"))
-    with pytest.raises(Diverged, match=r"(loss|grad)/(actor|critic) is nan at epoch 2"):
+    with pytest.raises(Diverged, match=r"loss/actor is nan in epoch 2"):
         list(train(state))
 
 
@@ -161,6 +172,9 @@ def test_the_learning_rate_falls_linearly_to_its_end_or_stays() -> None:
     assert learning_rate(config, "actor", 0) == 1e-3
     assert learning_rate(config, "actor", 5) == pytest.approx(5.5e-4)
     assert learning_rate(config, "actor", 10) == pytest.approx(1e-4)
+    late = tiny(epochs=10, optim__actor_lr=1e-3, optim__final_lr=0.0, optim__decay_start=0.5)
+    rates = [learning_rate(late, "actor", epoch) for epoch in (0, 5, 6, 10)]
+    assert rates == pytest.approx([1e-3, 1e-3, 8e-4, 0.0])
     assert learning_rate(tiny(optim__schedule="constant"), "critic", 5) == 5e-4
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from sweeps.core.driver import main
 from sweeps.core.plan import Resources, make_plan, needed
 from sweeps.core.schema import ExitCode
 from sweeps.core.sweep import Confirm, Screen, Select
-from sweeps.flow_tuning import SWEEP
+from tests.sweeps.tiny import PLAN
 
 REFUSED = {
     "unknown key": (["horzion=4"], "unknown key 'horzion'"),
@@ -54,7 +55,7 @@ def test_a_bad_sweep_is_refused_in_one_line_with_code_2_and_leaves_nothing(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
-    assert main(SWEEP, words) == ExitCode.USAGE
+    assert main(PLAN, words) == ExitCode.USAGE
     error, *rest = capsys.readouterr().err.splitlines()
     assert says in error
     assert rest == ["Nothing was started."]
@@ -66,13 +67,13 @@ def test_a_results_folder_that_cannot_be_written_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
-    assert main(SWEEP, [f"results={tmp_path / 'file' / 'results'}"]) == ExitCode.USAGE
+    assert main(PLAN, [f"results={tmp_path / 'file' / 'results'}"]) == ExitCode.USAGE
     assert "is not writable" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
 def test_every_problem_is_told_at_once() -> None:
-    sweep, _ = parse(SWEEP, ["integrator=[huen,eular]", "substeps=[0]"])
+    sweep, _ = parse(PLAN, ["integrator=[huen,eular]", "substeps=[0]"])
     with pytest.raises(UsageError) as caught:
         check(sweep)
     assert len(caught.value.lines) == 2  # each configuration tells of its first problem
@@ -82,7 +83,7 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(SWEEP, ["--dry-run", "horizon=8", "confirm.seeds=2"]) == ExitCode.OK
+    assert main(PLAN, ["--dry-run", "horizon=8", "confirm.seeds=2"]) == ExitCode.OK
     page = capsys.readouterr().out
     for part in (
         "integrator[euler,midpoint,heun,rk4]",
@@ -99,7 +100,7 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(
 def test_every_configuration_of_every_arm_is_composed() -> None:
     # 32 cells of the flow arm; the baseline has 2 batch sizes of its own.
     sweep = dataclasses.replace(
-        SWEEP,
+        PLAN,
         space={
             "world_model.integrator": ("euler", "midpoint", "heun", "rk4"),
             "world_model.substeps": (1, 2, 4, 8),
@@ -110,13 +111,13 @@ def test_every_configuration_of_every_arm_is_composed() -> None:
 
 
 def test_a_space_too_large_to_list_is_checked_value_by_value() -> None:
-    sweep, _ = parse(SWEEP, ["wm_updates=int(1,9)", "optim.wm_lr=uniform(0.001,2.0)"])
+    sweep, _ = parse(PLAN, ["wm_updates=int(1,9)", "optim.wm_lr=uniform(0.001,2.0)"])
     with pytest.raises(UsageError, match=r"optim\.wm_lr must be at most 1, got 2\.0"):
         check(sweep)
 
 
 def test_an_empty_space_and_an_empty_seed_set_are_refused() -> None:
-    sweep = dataclasses.replace(SWEEP, space={}, select=Select(seeds=()), confirm=Confirm(seeds=()))
+    sweep = dataclasses.replace(PLAN, space={}, select=Select(seeds=()), confirm=Confirm(seeds=()))
     with pytest.raises(UsageError) as caught:
         check(sweep)
     assert [line.split(":")[0] for line in caught.value.lines] == [
@@ -127,25 +128,25 @@ def test_an_empty_space_and_an_empty_seed_set_are_refused() -> None:
 
 
 def test_the_number_of_trials_is_known_before() -> None:
-    sweep = dataclasses.replace(SWEEP, screen=Screen(trials=500), select=Select(top=3))
+    sweep = dataclasses.replace(PLAN, screen=Screen(trials=500), select=Select(top=3))
     cells = sweep.cell_count()
     assert sweep.planned_trials() == {"screen": cells, "select": 3, "confirm": 6}
 
 
 def test_a_trial_asks_for_the_threads_and_the_memory_of_its_configuration() -> None:
     cell = {"world_model.substeps": 1, "epochs": 10}
-    small = make_plan(SWEEP, "flow", "screen", cell, 0)
-    threads = dataclasses.replace(SWEEP, fixed={"num_threads": 3})
+    small = make_plan(PLAN, "flow", "screen", cell, 0)
+    threads = dataclasses.replace(PLAN, fixed={"num_threads": 3})
     assert small.resources.num_cpus == 1.0
     assert make_plan(threads, "flow", "screen", cell, 0).resources.num_cpus == 3.0
     assert small.resources.memory_bytes >= small.cost.host_memory_bytes
     assert small.resources.memory_bytes % 2**28 == 0
-    large = make_plan(SWEEP, "flow", "screen", cell | {"wm_batch_size": 8192}, 0)
+    large = make_plan(PLAN, "flow", "screen", cell | {"wm_batch_size": 8192}, 0)
     assert large.resources.memory_bytes > small.resources.memory_bytes
 
 
 def test_a_cuda_trial_asks_for_the_share_of_a_gpu_that_it_fills() -> None:
-    cuda = dataclasses.replace(SWEEP, fixed={"device": "cuda"})
+    cuda = dataclasses.replace(PLAN, fixed={"device": "cuda"})
     plan = make_plan(cuda, "flow", "screen", {}, 0)
     assert plan.resources.num_gpus == 1.0  # a GPU of unknown size is taken whole
     wanted = 1.25 * plan.cost.device_memory_bytes + 1536 * 2**20
@@ -168,5 +169,31 @@ def test_a_token_in_a_file_is_enough_for_a_cluster(
     with pytest.raises(UsageError, match="no Ray token"):
         cluster.prepare("10.0.0.1:6379")
     (tmp_path / "token").write_text("t")
-    cluster.prepare("10.0.0.1:6379")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        cluster.prepare(f"127.0.0.1:{server.getsockname()[1]}")
     assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "10.0.0.1", "ray://10.0.0.1:10001", "a/b:1"])
+def test_an_address_where_no_cluster_answers_is_refused_at_once(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("t")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(UsageError, match="--address"):
+        cluster.prepare(address)
+
+
+def test_auto_finds_the_cluster_that_noted_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("t")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(UsageError, match="no Ray cluster runs here"):
+        cluster.prepare("auto")
+    (tmp_path / "ray").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+        cluster.prepare("auto")

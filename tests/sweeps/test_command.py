@@ -7,7 +7,7 @@ import pytest
 from sweeps.core.command import UsageError, parse, usage
 from sweeps.core.sweep import Range, Sweep
 from sweeps.core.values import parse_value
-from sweeps.flow_tuning import SWEEP
+from tests.sweeps.tiny import PLAN
 
 
 @pytest.mark.parametrize(
@@ -48,35 +48,35 @@ def test_brackets_and_ranges_that_make_no_sense_are_refused(text: str) -> None:
 
 
 def test_an_axis_goes_by_its_full_or_its_last_name() -> None:
-    by_last, _ = parse(SWEEP, ["substeps=[2,4]", "epochs=10"])
-    by_full, _ = parse(SWEEP, ["world_model.substeps=[2,4]", "epochs=[10]"])
+    by_last, _ = parse(PLAN, ["substeps=[2,4]", "epochs=10"])
+    by_full, _ = parse(PLAN, ["world_model.substeps=[2,4]", "epochs=[10]"])
     assert by_last == by_full
     assert by_last.space["world_model.substeps"] == (2, 4)
     assert by_last.space["epochs"] == (10,)
 
 
 def test_a_key_of_the_configuration_is_fixed_for_all_arms_and_a_list_makes_an_axis() -> None:
-    sweep, _ = parse(SWEEP, ["horizon=8", "optim.actor_lr=[1e-4,1e-3]", "policy.units=[64,64]"])
+    sweep, _ = parse(PLAN, ["horizon=8", "optim.actor_lr=[1e-4,1e-3]", "policy.units=[64,64]"])
     assert sweep.fixed == {"horizon": 8, "policy.units": [64, 64]}
     assert sweep.space["optim.actor_lr"] == (1e-4, 1e-3)
 
 
 def test_settings_of_the_stages() -> None:
     words = ["screen.trials=5", "screen.rungs=[]", "select.top=3", "confirm.seeds=4"]
-    sweep, _ = parse(SWEEP, [*words, "select.seeds=[107,109]", "screen.episodes=2", "wandb=off"])
+    sweep, _ = parse(PLAN, [*words, "select.seeds=[107,109]", "screen.episodes=2", "wandb=off"])
     assert (sweep.screen.trials, sweep.screen.rungs, sweep.screen.episodes) == (5, (), 2)
     assert (sweep.select.top, sweep.select.seeds) == (3, (107, 109))
     assert sweep.confirm.seeds == (1000, 1001, 1002, 1003)
 
 
 def test_presets_may_name_the_task() -> None:
-    sweep, _ = parse(SWEEP, ["preset=1M cheetah-run"])
+    sweep, _ = parse(PLAN, ["preset=1M cheetah-run"])
     assert (sweep.presets, sweep.task) == ("1M", "cheetah-run")
 
 
 def test_flags_take_their_value_with_or_without_an_equals_sign() -> None:
-    _, first = parse(SWEEP, ["--resume", "a/b", "--address=10.0.0.1:6379", "--dry-run"])
-    _, second = parse(SWEEP, ["--resume=a/b", "--address", "10.0.0.1:6379", "--dry-run"])
+    _, first = parse(PLAN, ["--resume", "a/b", "--address=10.0.0.1:6379", "--dry-run"])
+    _, second = parse(PLAN, ["--resume=a/b", "--address", "10.0.0.1:6379", "--dry-run"])
     assert first == second
     assert (first.resume, first.dry_run) == (Path("a/b"), True)
 
@@ -107,7 +107,7 @@ def test_flags_take_their_value_with_or_without_an_equals_sign() -> None:
 )
 def test_every_mistake_is_one_line_that_names_it(words: list[str], lines: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        parse(SWEEP, words)
+        parse(PLAN, words)
     assert len(caught.value.lines) == len(lines)
     for line, start in zip(caught.value.lines, lines, strict=True):
         assert line.startswith(start)
@@ -116,18 +116,16 @@ def test_every_mistake_is_one_line_that_names_it(words: list[str], lines: list[s
 
 def test_a_secret_is_refused_without_being_shown() -> None:
     with pytest.raises(UsageError) as caught:
-        parse(SWEEP, ["wandb.api_key=hunter2"])
+        parse(PLAN, ["wandb.api_key=hunter2"])
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_sweep_survives_its_file() -> None:
-    sweep, _ = parse(
-        SWEEP, ["optim.actor_lr=loguniform(1e-4,1e-3)", "horizon=8", "screen.rungs=[]"]
-    )
+    sweep, _ = parse(PLAN, ["optim.actor_lr=loguniform(1e-4,1e-3)", "horizon=8", "screen.rungs=[]"])
     assert Sweep.from_dict(sweep.to_dict()) == sweep
 
 
 def test_the_help_names_every_axis_and_setting() -> None:
-    page = usage(SWEEP)
+    page = usage(PLAN)
     for word in ("world_model.integrator", "screen.trials", "confirm.seeds", "--resume PATH"):
         assert word in page

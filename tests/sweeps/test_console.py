@@ -14,7 +14,7 @@ from sweeps.core.plan import make_plan
 from sweeps.core.recorder import Recorder
 from sweeps.core.schema import ExitCode
 from sweeps.core.state import TrialRecord
-from sweeps.flow_tuning import SWEEP
+from tests.sweeps.tiny import PLAN
 
 
 class Terminal(io.StringIO):
@@ -25,9 +25,9 @@ class Terminal(io.StringIO):
 def play(console: Console, folder: Path, trials: int = 1) -> Recorder:
     """Trials that start; the first ends in a failure."""
     recorder = Recorder(EventLog(folder, "driver"))
-    console.watch(SWEEP, recorder)
+    console.watch(PLAN, recorder)
     for substeps in range(1, trials + 1):
-        plan = make_plan(SWEEP, "flow", "screen", {"world_model.substeps": substeps}, 0)
+        plan = make_plan(PLAN, "flow", "screen", {"world_model.substeps": substeps}, 0)
         recorder.planned(plan)
         recorder.sweep("stage_started", stage="screen")
         where = {"attempt": 1, "epoch": 0, "env_steps": 0, "log_path": "logs/a-001.log"}

@@ -14,13 +14,13 @@ from sweeps.core.grid import Grid, Source, balanced_order, cell_key, is_enumerab
 from sweeps.core.state import TrialRecord
 from sweeps.core.study import JOURNAL, Study
 from sweeps.core.sweep import Cell, Range, Screen, Sweep
-from sweeps.flow_tuning import SWEEP
+from tests.sweeps.tiny import PLAN
 
 SMALL = dataclasses.replace(
-    SWEEP, space={"epochs": (1, 2), "wm_batch_size": (3, 4, 5)}, screen=Screen(trials=4)
+    PLAN, space={"epochs": (1, 2), "wm_batch_size": (3, 4, 5)}, screen=Screen(trials=4)
 )
 LARGE = dataclasses.replace(
-    SWEEP,
+    PLAN,
     space={"optim.wm_lr": Range(1e-4, 1e-2, log=True), "wm_updates": Range(1, 8, integer=True)},
     screen=Screen(trials=12),
 )
@@ -58,20 +58,30 @@ def test_a_resumed_grid_leaves_out_what_was_tried() -> None:
 
 def test_a_part_of_a_grid_has_every_value_about_equally_often() -> None:
     # 8 of 32 cells: each of 4 integrators and 4 substeps twice, each of 2 batch sizes 4 times.
-    first = balanced_order(list(SWEEP.cells()), 8, seed=0)[:8]
-    for axis, values in SWEEP.space.items():
+    first = balanced_order(list(PLAN.cells()), 8, seed=0)[:8]
+    for axis, values in PLAN.space.items():
         assert isinstance(values, tuple)
         counted = Counter(cell[axis] for cell in first)
         assert set(counted.values()) == {8 // len(values)}
 
 
 def test_grids_up_to_48_cells_are_enumerated_and_endless_spaces_are_not() -> None:
-    assert is_enumerable(SWEEP)
+    assert is_enumerable(PLAN)
     assert not is_enumerable(LARGE)
     seven_by_seven = {"epochs": tuple(range(1, 8)), "wm_updates": tuple(range(1, 8))}
     assert not is_enumerable(dataclasses.replace(SMALL, space=seven_by_seven))
     all_of_it = dataclasses.replace(SMALL, space=seven_by_seven, screen=Screen(trials=49))
     assert is_enumerable(all_of_it)
+
+
+def test_cells_beyond_the_cap_on_velocity_evaluations_are_never_tried() -> None:
+    # Stages: euler 1, midpoint and heun 2, rk4 4; at most 4 evaluations leave substeps
+    # {1, 2, 4}, {1, 2}, {1, 2} and {1}: 8 pairs, with 2 batch sizes 16 cells.
+    capped = dataclasses.replace(PLAN, max_nfe=4)
+    assert capped.cell_count() == len(drain(Grid(capped))) == 16
+    assert dataclasses.replace(PLAN, max_nfe=0).cell_count() == 32
+    endless = dataclasses.replace(capped, space={**PLAN.space, "optim.wm_lr": Range(1e-4, 1e-2)})
+    assert endless.cell_count() == float("inf")
 
 
 def test_a_study_stays_within_its_ranges_and_never_repeats(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from sweeps.core.rungs import Decision
 from sweeps.core.stages import NothingSucceeded, Stages, enumerate_or
 from sweeps.core.state import TrialRecord
 from sweeps.core.sweep import Confirm, Screen, Select, Sweep
-from sweeps.flow_tuning import SWEEP
+from tests.sweeps.tiny import PLAN
 
 SMALL = dataclasses.replace(
-    SWEEP,
+    PLAN,
     task="point-mass",
     space={"world_model.substeps": (1, 2, 4), "epochs": (20,)},
     screen=Screen(trials=3, rungs=(0.5,)),

@@ -12,9 +12,27 @@ from pathlib import Path
 
 from sweeps.core.events import fold, read_events
 from sweeps.core.state import SweepState
+from sweeps.core.sweep import Confirm, Screen, Select, Sweep
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "sweeps" / "flow_tuning.py"
+#: A sweep with every kind of axis; its numbers are the tests' own.
+PLAN = Sweep(
+    name="flow_tuning",
+    task="cartpole-swingup",
+    presets="laptop",
+    arms={"mlp": "mlp", "flow": "flow"},
+    baseline="mlp",
+    space={
+        "world_model.integrator": ("euler", "midpoint", "heun", "rk4"),
+        "world_model.substeps": (1, 2, 4, 8),
+        "wm_batch_size": (64, 128),
+        "epochs": (300,),
+    },
+    screen=Screen(trials=8, seed=0, rungs=(0.25, 0.5), reduction=2.0),
+    select=Select(top=2, seeds=(100,)),
+    confirm=Confirm(seeds=(1000, 1001, 1002), episodes=30),
+)
 SIZES = [
     "task=point-mass",
     "num_envs=8",

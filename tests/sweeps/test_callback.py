@@ -1,0 +1,119 @@
+"""What Tune tells: errors of ours are kept for the end, never raised into Tune's loop."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.tune.schedulers import TrialScheduler
+
+from sweeps.core.callback import EventCallback, classify, describe
+from sweeps.core.events import EventLog
+from sweeps.core.jobs import make_job
+from sweeps.core.plan import Plan, make_plan
+from sweeps.core.recorder import Recorder
+from sweeps.core.rungs import Brackets
+from sweeps.core.scheduler import RungScheduler
+from sweeps.core.search import StageSearch
+from tests.sweeps.tiny import PLAN
+
+EVALUATED = {"kind": "evaluated", "attempt": 1, "epoch": 10, "env_steps": 10**9, "score": 1.0}
+
+
+class Setting:
+    """A recorder over one planned trial, as Tune would show it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = EventLog(folder, "driver")
+        self.recorder = Recorder(self.log)
+        self.plan = make_plan(PLAN, "flow", "screen", {"world_model.substeps": 1}, 0)
+        self.recorder.planned(self.plan)
+        self.trial = self.of(self.plan, folder)
+        self.errors: list[Exception] = []
+        self.callback = EventCallback(self.recorder, self.errors.append)
+
+    def of(self, plan: Plan, folder: Path, error: Exception | None = None) -> Any:
+        config = make_job(plan, folder, "flow_tuning", "off").to_dict()
+        return SimpleNamespace(config=config, get_error=lambda: error)
+
+    def result(self, result: dict[str, Any]) -> None:
+        self.callback.on_trial_result(iteration=1, trials=[], trial=self.trial, result=result)
+
+    @property
+    def record(self) -> Any:
+        return self.recorder.state.trials[self.plan.trial_id]
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return Setting(tmp_path)
+
+
+def test_a_log_that_cannot_be_written_is_an_error_for_the_end(setting: Setting) -> None:
+    setting.log.close()
+    setting.result(EVALUATED)
+    (error,) = setting.errors
+    assert isinstance(error, OSError)
+
+
+def test_an_error_of_the_scheduler_lets_the_trial_go_on(setting: Setting) -> None:
+    setting.log.close()
+    scheduler = RungScheduler(Brackets((0.5,), 2.0), setting.recorder, setting.errors.append)
+    decision = scheduler.on_trial_result(None, setting.trial, EVALUATED)
+    assert decision == TrialScheduler.CONTINUE
+    assert isinstance(setting.errors[0], OSError)
+
+
+def test_only_the_screen_is_stopped_early(setting: Setting, tmp_path: Path) -> None:
+    scheduler = RungScheduler(Brackets((0.5,), 2.0), setting.recorder, setting.errors.append)
+    worse = EVALUATED | {"score": 0.0}
+    assert scheduler.on_trial_result(None, setting.trial, EVALUATED) == TrialScheduler.CONTINUE
+    rival = make_plan(PLAN, "flow", "screen", {"world_model.substeps": 2}, 0)
+    setting.recorder.planned(rival)
+    last = setting.of(rival, tmp_path)
+    assert scheduler.on_trial_result(None, last, worse) == TrialScheduler.STOP
+    for stage in ("select", "confirm"):
+        plan = make_plan(PLAN, "flow", stage, {"world_model.substeps": 2}, 1000)
+        trial = setting.of(plan, tmp_path)
+        assert scheduler.on_trial_result(None, trial, worse) == TrialScheduler.CONTINUE
+
+
+def test_a_worker_that_dies_pauses_its_trial_and_too_many_deaths_fail_it(
+    setting: Setting, tmp_path: Path
+) -> None:
+    setting.result(EVALUATED | {"kind": "started"})
+    dead = setting.of(setting.plan, tmp_path, RayActorError(error_msg="The actor died"))
+    setting.callback.on_trial_recover(iteration=1, trials=[], trial=dead)
+    assert setting.record.status == "INTERRUPTED"
+    setting.result(EVALUATED | {"kind": "started", "attempt": 2})
+    assert (setting.record.status, setting.record.attempt) == ("RUNNING", 2)
+    setting.callback.on_trial_error(iteration=1, trials=[], trial=dead)
+    assert (setting.record.status, setting.record.failure_class) == ("FAILED", "killed")
+    assert "worker process died" in setting.record.failure_message
+    assert setting.errors == []
+
+
+def test_a_trial_that_had_not_begun_when_the_sweep_stopped_stays_planned(setting: Setting) -> None:
+    setting.result({"outcome": "interrupted", "attempt": 0})
+    assert setting.record.status == "PENDING"
+
+
+def test_a_worker_that_cannot_start_is_an_error_and_not_a_kill() -> None:
+    error = RayActorError(error_msg="error raised in its creation task, ImportError: no torch")
+    assert classify(error) == "error"
+    assert "could not start" in describe(error) and "no torch" in describe(error)
+
+
+def test_a_search_that_waits_for_nothing_says_so_instead_of_waiting_for_ever() -> None:
+    errors: list[Exception] = []
+    search = StageSearch(iter([None]), lambda _: {}, lambda: False, errors.append)
+    assert search.suggest("t") == "FINISHED"
+    assert "no longer runs" in str(errors[0])
+    assert not search.exhausted
+
+
+def test_after_a_stop_no_trial_is_handed_out(setting: Setting) -> None:
+    search = StageSearch(iter([setting.plan]), lambda _: {}, lambda: True, setting.errors.append)
+    assert search.suggest("t") == "FINISHED"
+    assert not search.exhausted
