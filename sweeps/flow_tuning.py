@@ -20,12 +20,12 @@ SWEEP = Sweep(
         "world_model.integrator": ("euler", "midpoint", "heun", "rk4"),
         "world_model.substeps": (1, 2, 4, 8),
         "wm_batch_size": (32, 64),
-        "epochs": (200,),
+        "epochs": (220,),
     },
     max_nfe=4,
-    screen=Screen(trials=6, seed=0, rungs=(0.25, 0.5), reduction=2.0),
+    screen=Screen(trials=5, seed=0, rungs=(0.25, 0.5), reduction=2.0),
     select=Select(top=2, seeds=(100,)),
-    confirm=Confirm(seeds=(1000, 1001, 1002), episodes=30),
+    confirm=Confirm(seeds=(1000, 1001, 1002), episodes=20),
 )
 
 if __name__ == "__main__":
