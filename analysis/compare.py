@@ -42,7 +42,7 @@ COLUMNS = [
     "margin",
     "verdict",
     "reason",
-    "seeds_needed",
+    *("seeds_needed", "seeds_for_est"),
     "not_learned",
     *("n_candidate", "n_baseline"),
     *("lo90", "hi90"),
@@ -105,7 +105,9 @@ def compare(
             row = _difference(c, b, paired=paired, margin=margin, top=top, floor=floor)
             rows.append({"task": task, "candidate": label, "baseline": base} | row)
     _judge(rows, paired=paired, corrected=correction == "holm")
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"seeds_needed": "Int64"})
+    return pd.DataFrame(rows, columns=COLUMNS).astype(
+        {"seeds_needed": "Int64", "seeds_for_est": "Int64"}
+    )
 
 
 def arm_scores(
@@ -205,10 +207,13 @@ def _judge(rows: list[dict[str, Any]], *, paired: bool, corrected: bool) -> None
             row["est"], row["lo"], row["hi"], row["lo90"], row["hi90"], row["margin"]
         )
         settled = judge(evidence, n=row["n"], p=float(p) if corrected else row["p_value"])
-        needed = None
+        needed = as_seen = None
         if settled.verdict == "undetermined" and row["n"] >= stats.MIN_SEEDS_INTERVAL:
             alpha = ALPHA / family if corrected else ALPHA
             needed = seeds_needed(evidence, row["sd"], row["n"], paired=paired, alpha=alpha)
+            if (seen := abs(row["est"])) > row["margin"]:
+                as_seen = stats.seeds_for_power(seen, row["sd"], paired=paired, alpha=alpha)
         reason = settled.reason + (f" of {family} comparisons" if settled.by_holm else "")
         row["correction"] = f"Holm over {family}" if corrected else "none"
         row.update(p_holm=p, verdict=settled.verdict, reason=reason, seeds_needed=needed)
+        row["seeds_for_est"] = as_seen

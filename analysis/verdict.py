@@ -103,11 +103,20 @@ def sentence(row: pd.Series) -> str:
         text += f"; IQM {number(row['iqm_est'], sign=True)}"
         text += f" {interval(row['iqm_lo'], row['iqm_hi'])}, bootstrap"
     text += ")"
-    if not pd.isna(row["seeds_needed"]):
-        text += f"; about {row['seeds_needed']:,} seeds per arm would settle it"
+    if needs := _seeds_missing(row):
+        text += f"; {needs}"
     if row["not_learned"]:
         text += "; neither has learned the task"
     return text + "."
+
+
+def _seeds_missing(row: pd.Series) -> str:
+    """How many seeds to plan for: for a difference as large as seen, or as large as the margin."""
+    if not pd.isna(row["seeds_for_est"]):
+        return f"about {row['seeds_for_est']:,} seeds per arm would show a difference of this size"
+    if not pd.isna(row["seeds_needed"]):
+        return f"about {row['seeds_needed']:,} seeds per arm would settle it"
+    return ""
 
 
 def headline(comparison: pd.DataFrame) -> str:
@@ -136,8 +145,8 @@ def _short(row: pd.Series) -> str:
     text = f"{name} {number(row['est'], sign=True)}"
     if bounds := interval(row["lo"], row["hi"]):
         text += f" {bounds}"
-    if not pd.isna(row["seeds_needed"]):
-        text += f" (about {row['seeds_needed']:,} seeds would settle it)"
+    if needs := _seeds_missing(row):
+        text += f" ({needs})"
     return text + (" (neither learned it)" if row["not_learned"] else "")
 
 

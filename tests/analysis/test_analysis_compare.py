@@ -48,6 +48,8 @@ def test_phase_3_says_what_is_not_learned_and_how_many_seeds_are_missing(phase3)
     }
     # sd of the pairs 60.55, margin 5 % of 957.72: an effect of .79 sd needs 15 pairs.
     assert table.loc["walker-stand", "seeds_needed"] == 15
+    # The difference that was seen, -117.9, is 1.95 sd: two-sided t with 80 % power takes 5 pairs.
+    assert table.loc["walker-stand", "seeds_for_est"] == 5
     assert table["seeds_needed"].isna().sum() == 2
     assert table["margin"].to_dict() == pytest.approx(
         {"reacher-easy": 49.115, "walker-stand": 47.886, "cheetah-run": 10.0}, abs=1e-3
@@ -274,4 +276,4 @@ def test_the_headline_tells_verdict_interval_n_and_method(phase3):
         assert part in line
     one = analysis.headline(table[table["task"] == "walker-stand"])
     assert one.startswith("Undetermined whether flow is better than mlp on walker-stand: −117.9")
-    assert "seeds per arm would settle it" in one
+    assert "seeds per arm would show a difference of this size" in one
