@@ -77,6 +77,10 @@ def load(folder: Path, config: RunConfig) -> TrainState:
 def load_agent(folder: Path) -> tuple[RunConfig, Agent]:
     """The configuration and networks of a checkpoint of either sort; raises CheckpointError."""
     folder = Path(folder)
+    if not (folder / "manifest.json").exists():
+        inside = [name for name in ("best", "last") if (folder / name / "manifest.json").exists()]
+        hint = f"; did you mean {folder / inside[0]}?" if inside else ""
+        raise CheckpointError(f"{folder}: no checkpoint{hint}")
     _verify(folder)
     config = from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     agent = Agent(config)

@@ -179,11 +179,27 @@ def _warnings(sweep: Sweep, plan: Plan) -> Iterator[str]:
         yield f"horizon {horizon}; the published reference uses {REFERENCE_HORIZON}"
     if sweep.screen.trials > sweep.cell_count():
         yield f"screen.trials={sweep.screen.trials}, but the space has {sweep.cell_count()} cells"
+    yield from _left_out(sweep)
     if sweep.select.top > sweep.planned_trials()["screen"]:
         yield f"select.top={sweep.select.top} is more than the screen has configurations"
     evaluations = -(-plan.config.epochs // plan.config.evaluation.every)
     if evaluations < 5:
         yield f"{evaluations} evaluations a run: a score is the mean of the last 5"
+
+
+def _left_out(sweep: Sweep) -> Iterator[str]:
+    axes = {key: axis for key, axis in sweep.space.items() if not isinstance(axis, Range)}
+    if not sweep.max_nfe or len(axes) < len(sweep.space):
+        return
+    cells = list(sweep.cells())
+    for key, values in axes.items():
+        tried = [cell[key] for cell in cells]
+        if missing := [str(value) for value in values if value not in tried]:
+            name = key.rpartition(".")[2]
+            yield (
+                f"max_nfe={sweep.max_nfe} leaves out {name}={','.join(missing)}: "
+                "raise it, or set max_nfe=0"
+            )
 
 
 def _show(cell: Cell) -> str:

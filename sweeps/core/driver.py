@@ -152,6 +152,7 @@ class _Run:
         )
         if self.recorder.state.stages.get("confirm") == "finished":
             return self._end(0.0)  # nothing is left but to say it again
+        self.console.page(pages.row("ray", "starting; on a busy machine this takes up to a minute"))
         thread = threading.Thread(target=self._work, name="sweep", daemon=True)
         thread.start()
         beat = began

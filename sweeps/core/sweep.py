@@ -129,7 +129,10 @@ class Sweep:
     def affordable(self, cell: Mapping[str, Any]) -> bool:
         """Whether a cell stays within `max_nfe`."""
         integrator, substeps = (cell.get(key) for key in NFE_AXES)
-        if not self.max_nfe or integrator not in INTEGRATORS or substeps is None:
+        # Values that are no integrator or no count are left to the check, which names them.
+        if not isinstance(integrator, str) or integrator not in INTEGRATORS:
+            return True
+        if not self.max_nfe or type(substeps) is not int:
             return True
         return nfe(integrator, substeps) <= self.max_nfe
 

@@ -27,6 +27,8 @@ def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(rows[0]["returns"]) == 2
     assert main(["evaluate", str(tmp_path / "best"), "--episodes", "3"]) == 0
     assert "over 3 episodes of mean length 64" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert f"did you mean {tmp_path / 'best'}?" in capsys.readouterr().err
 
 
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_evaluating_a_folder_without_a_checkpoint_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(tmp_path)]) == 2
-    assert "no readable manifest" in capsys.readouterr().err
+    assert "no checkpoint" in capsys.readouterr().err
 
 
 def test_settings_are_presets_and_typed_values() -> None:

@@ -20,6 +20,12 @@ from tests.sweeps.tiny import PLAN
 REFUSED = {
     "unknown key": (["horzion=4"], "unknown key 'horzion'"),
     "wrong type": (["epochs=many"], "epochs must be a whole number, got 'many'"),
+    "wrong type under a cap": (
+        ["substeps=[1,two]", "max_nfe=4"],
+        "substeps must be a whole number",
+    ),
+    "a list in a list": (["integrator=[[euler]]", "max_nfe=4"], "world_model.integrator must be"),
+    "a cap that leaves nothing": (["max_nfe=1", "integrator=rk4"], "max_nfe=1 leaves no cell"),
     "out of range": (["substeps=[0,2]"], "substeps must be at least 1, got 0"),
     "missing value": (["epochs="], "epochs needs a value"),
     "unknown choice": (["integrator=[huen]"], "unknown world_model.integrator 'huen'"),
@@ -197,3 +203,9 @@ def test_auto_finds_the_cluster_that_noted_its_address(
         address = f"127.0.0.1:{server.getsockname()[1]}"
         (tmp_path / "ray" / "ray_current_cluster").write_text(address)
         cluster.prepare("auto")
+
+
+def test_values_that_a_cap_leaves_out_altogether_are_named() -> None:
+    sweep, _ = parse(PLAN, ["integrator=[euler,rk4]", "substeps=[1,2,8]", "max_nfe=4"])
+    (left_out,) = [line for line in check(sweep).warnings if "max_nfe" in line]
+    assert left_out == "max_nfe=4 leaves out substeps=8: raise it, or set max_nfe=0"
