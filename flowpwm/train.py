@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
+from flowpwm import memory
 from flowpwm.config import RunConfig
 from flowpwm.diagnostics import model_metrics
 from flowpwm.losses import actor_loss, critic_loss, critic_targets, imagine, saturation
@@ -206,11 +205,9 @@ def _report(state: TrainState, metrics: dict[str, float], evaluation: Evaluation
         "actor/std": float(state.agent.policy.std().detach().mean()),
         "actor/return_scale": state.scale.std,
         "buffer/transitions": len(state.buffer),
-        "memory/host_bytes": psutil.Process().memory_info().rss,
-        "memory/host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "memory/device_peak_bytes": (
-            torch.cuda.max_memory_allocated() if state.config.device == "cuda" else 0
-        ),
+        "memory/host_bytes": memory.host_bytes(),
+        "memory/host_peak_bytes": memory.host_peak_bytes(),
+        "memory/device_peak_bytes": memory.device_peak_bytes(state.config.device),
     }
     is_best = False
     if evaluation is not None:

@@ -45,9 +45,9 @@ def test_predicted_host_memory_covers_a_real_run_and_is_not_wild() -> None:
     # Long enough for every kind of update and an evaluation.
     settings = ["cartpole-swingup", "laptop", "flow", "epochs=12", "wm_warmup_updates=0"]
     code = (
-        "import resource, sys; from flowpwm.__main__ import main; "
-        "main(['train', *sys.argv[1:]]); "
-        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        "import sys; from flowpwm.__main__ import main; "
+        "from flowpwm.memory import host_peak_bytes; "
+        "main(['train', *sys.argv[1:]]); print('peak', host_peak_bytes())"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, *settings], capture_output=True, text=True, check=True
