@@ -20,7 +20,7 @@ os.environ.setdefault("MUJOCO_GL", "disabled")
 
 import numpy as np
 
-from benchmarks.record import write
+from benchmarks.record import provenance, write
 from flowpwm.envs import ENVS, make
 from flowpwm.envs.control_suite import SuiteEnv
 from flowpwm.envs.reference import Reference, max_difference
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="batched steps a repeat")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    provenance()
     # env steps per CPU-second; the point mass has no counterpart in dm_control
     tasks = [task for task, spec in ENVS.items() if spec.action_repeat > 1]
     print(("{:18}" + "{:>15}" * len(COLUMNS)).format("task", *COLUMNS))

@@ -15,7 +15,7 @@ import psutil
 import torch
 from scipy import stats
 
-from benchmarks.record import write
+from benchmarks.record import provenance, write
 from flowpwm.config import compose
 from flowpwm.state import TrainState
 from flowpwm.train import train
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--task", default="cartpole-swingup")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    provenance()
     config = compose(
         f"{options.task} laptop flow_v2",
         {

@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from benchmarks.record import write
+from benchmarks.record import provenance, write
 from flowpwm.config import compose, to_dict
 from flowpwm.state import TrainState
 from flowpwm.train import train
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     options = parser.parse_args()
     torch.set_num_threads(1)
+    provenance()
     results: dict[str, dict[str, dict[str, float]]] = {}
     for kind in ("mlp", "flow"):
         for seed in options.seeds:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ def write(name: str, figures: dict[str, Any]) -> Path:
     return path
 
 
+@cache
 def provenance() -> dict[str, str]:
-    """Commit, processor and versions."""
+    """Commit, processor and versions, as of the first call: make it before the work begins."""
     git = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         capture_output=True,
