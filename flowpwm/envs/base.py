@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +43,12 @@ class TaskSpec:
 
     Lengths count environment steps. `return_low` and `return_high` bound an episode's return;
     a return of at least `threshold` counts as solved: for the suite's tasks about a tenth below
-    what published model-free agents end at, a choice of ours. `layout` names the parts of an
-    observation in order, with their sizes.
+    what published agents end at, a choice of ours. `layout` names the parts of an
+    observation in order, with their sizes. `terminates` says whether an episode can end before
+    its length.
+
+    `reward_timings` are those the task offers, the first being the one in force: "post_step" pays
+    for the state that an action led to, "pre_step" for the state it was chosen in.
     """
 
     name: str
@@ -56,11 +60,27 @@ class TaskSpec:
     threshold: float
     build: Callable[[TaskSpec, int, np.random.Generator, int], VectorEnv]
     action_repeat: int = 1
+    reward_timings: tuple[str, ...] = ("post_step",)
+    terminates: bool = False
 
     @property
     def obs_dim(self) -> int:
         """Numbers in one observation."""
         return sum(size for _, size in self.layout)
+
+    def with_reward_timing(self, timing: str) -> TaskSpec:
+        """The same task with that timing in force.
+
+        Raises:
+          ValueError: the task does not offer it; the message lists what it does.
+        """
+        if timing not in self.reward_timings:
+            known = ", ".join(self.reward_timings)
+            raise ValueError(
+                f"{self.name}: reward_timing {timing!r} is not offered; known: {known}"
+            )
+        others = tuple(other for other in self.reward_timings if other != timing)
+        return replace(self, reward_timings=(timing, *others))
 
 
 class VectorEnv(ABC):
@@ -105,7 +125,7 @@ class VectorEnv(ABC):
         final_obs = self._observe().astype(np.float32)
         self._check_finite(final_obs, reward)
         self._elapsed += 1
-        truncated = ~terminated & (self._elapsed >= self.episode_length)
+        truncated = ~terminated & self._out_of_time()
         obs = final_obs.copy()
         finished = np.flatnonzero(terminated | truncated)
         if finished.size:
@@ -126,8 +146,11 @@ class VectorEnv(ABC):
             "simulation": self._simulation_state(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> bool:
         """Continue from a `state_dict` of the same task and number of environments.
+
+        False where the simulation cannot be put back, which only a user's own environment may
+        answer: the generator continues, the episodes do not, and `reset` has to come next.
 
         Raises:
           ValueError: the state is of another task or number of environments.
@@ -140,6 +163,7 @@ class VectorEnv(ABC):
         self._elapsed[:] = state["elapsed"]
         self._started = bool(state["started"])
         self._load_simulation_state(state["simulation"])
+        return self._started == bool(state["started"])
 
     def close(self) -> None:
         """Let go of the simulator; anything but another `close` raises from here on."""
@@ -168,6 +192,10 @@ class VectorEnv(ABC):
                     f"{self.spec.name}: observation or reward of environments "
                     f"{np.flatnonzero(~good).tolist()} is not finite"
                 )
+
+    def _out_of_time(self) -> Bool[np.ndarray, " B"]:
+        """Which episodes end with this step for a reason outside the task's dynamics."""
+        return self._elapsed >= self.episode_length
 
     @abstractmethod
     def _initialize(self, ids: Ids) -> None:

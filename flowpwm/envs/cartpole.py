@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from flowpwm.envs.base import Ids
+from flowpwm.envs.base import Ids, TaskSpec
 from flowpwm.envs.control_suite import SuiteTask, suite_spec
 from flowpwm.envs.physics import Physics
 from flowpwm.envs.rewards import tolerance
+
+_CENTRED = 0.25
+_UPRIGHT_COSINE = 0.995
 
 
 class Cartpole(SuiteTask):
     """Paid smoothly for an upright, slow pole on a centred, little-driven cart.
 
-    Reward and start: dm_control suite/cartpole.py, `Balance` (not sparse).
+    Reward and start: dm_control suite/cartpole.py, `Balance`.
     """
 
     domain = "cartpole"
@@ -50,10 +53,26 @@ class Cartpole(SuiteTask):
         return upright * ((4.0 + gentle) / 5.0) * slow * centred
 
 
-_LAYOUT = (("position", 3), ("velocity", 2))
+class CartpoleSparse(Cartpole):
+    """Paid only while the cart is within 0.25 m of the centre and the pole all but upright.
+
+    Reward: as the smooth one's, `sparse`.
+    """
+
+    def reward(self) -> Float64[np.ndarray, " B"]:
+        """1 within both bounds, else 0."""
+        centred = tolerance(self._x, -_CENTRED, _CENTRED)
+        return centred * tolerance(self._zz, _UPRIGHT_COSINE, 1.0)
+
+
+def _spec(name: str, task: type[Cartpole], threshold: float, swing_up: bool) -> TaskSpec:
+    layout = (("position", 3), ("velocity", 2))
+    return suite_spec(name, task, layout, action_dim=1, threshold=threshold, swing_up=swing_up)
+
+
 SPECS = (
-    suite_spec(
-        "cartpole-balance", Cartpole, _LAYOUT, action_dim=1, threshold=950.0, swing_up=False
-    ),
-    suite_spec("cartpole-swingup", Cartpole, _LAYOUT, action_dim=1, threshold=800.0, swing_up=True),
+    _spec("cartpole-balance", Cartpole, threshold=950.0, swing_up=False),
+    _spec("cartpole-balance-sparse", CartpoleSparse, threshold=900.0, swing_up=False),
+    _spec("cartpole-swingup", Cartpole, threshold=800.0, swing_up=True),
+    _spec("cartpole-swingup-sparse", CartpoleSparse, threshold=750.0, swing_up=True),
 )

@@ -9,19 +9,21 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from flowpwm.envs.base import Ids, TaskSpec, VectorEnv
+from flowpwm.envs.base import Ids, SimulationFailed, TaskSpec, VectorEnv
 from flowpwm.envs.physics import Physics, suite_model
 
 ACTION_REPEAT = 2
 # 1000 control steps; no task of the suite that we have ever terminates early
 EPISODE_LENGTH = 500
+# the rarest accepted start, a ball in the cup, takes about 50 draws
+_MAX_DRAWS = 10_000
 
 
 class SuiteTask(ABC):
     """One task: where an episode starts, what is observed, what is paid.
 
-    `domain` is the model's file name and `substeps` the time steps of the model in one control
-    step. A subclass binds the fields it reads when it is built.
+    `domain` is the model's file name in dm_control's suite and `substeps` the time steps of the
+    model in one control step. A subclass binds the fields it reads when it is built.
     """
 
     domain: ClassVar[str]
@@ -29,6 +31,11 @@ class SuiteTask(ABC):
 
     def __init__(self, physics: Physics) -> None:
         self.physics = physics
+
+    @classmethod
+    def model(cls) -> Any:
+        """The `MjModel` that the task is simulated with."""
+        return suite_model(cls.domain)
 
     @abstractmethod
     def start(self, ids: Ids, rng: np.random.Generator) -> None:
@@ -49,14 +56,14 @@ class SuiteEnv(VectorEnv):
     def __init__(
         self,
         spec: TaskSpec,
+        model: Any,
         task: Callable[[Physics], SuiteTask],
-        domain: str,
         num_envs: int,
         rng: np.random.Generator,
         num_threads: int,
     ) -> None:
         super().__init__(spec, num_envs, rng)
-        self.physics = Physics(suite_model(domain), spec.name, num_envs, num_threads)
+        self.physics = Physics(model, spec.name, num_envs, num_threads)
         self.task = task(self.physics)
 
     def control_step(self, action: Float64[np.ndarray, "B A"]) -> None:
@@ -110,7 +117,7 @@ def suite_spec(
         def make_task(physics: Physics) -> SuiteTask:
             return task(physics, **options)
 
-        return SuiteEnv(spec, make_task, task.domain, num_envs, rng, num_threads)
+        return SuiteEnv(spec, task.model(), make_task, num_envs, rng, num_threads)
 
     return TaskSpec(
         name=name,
@@ -139,3 +146,34 @@ def draw_joints(physics: Physics, ids: Ids, rng: np.random.Generator, unlimited:
     physics.qpos[np.ix_(ids, address)] = rng.uniform(
         low[drawn], high[drawn], (ids.size, address.size)
     )
+
+
+def draw_until(
+    physics: Physics,
+    ids: Ids,
+    draw: Callable[[Ids], None],
+    accepted: Callable[[Ids], Bool[np.ndarray, " n"]],
+) -> None:
+    """Let `draw` write start states and redraw those of `ids` that are not `accepted`.
+
+    Computed fields are current when `accepted` looks at them.
+
+    Raises:
+      SimulationFailed: some start is still not accepted after 10,000 draws.
+    """
+    pending = ids
+    for _ in range(_MAX_DRAWS):
+        draw(pending)
+        physics.forward(pending)
+        pending = pending[~accepted(pending)]
+        if not pending.size:
+            return
+    raise SimulationFailed(
+        f"{physics.name}: no start state found in {_MAX_DRAWS} draws in simulations "
+        f"{pending.tolist()}"
+    )
+
+
+def norm(vectors: Float64[np.ndarray, "B n"]) -> Float64[np.ndarray, " B"]:
+    """The length of each vector, rounded as `np.linalg.norm` rounds it for one vector."""
+    return np.sqrt(np.vecdot(vectors, vectors))

@@ -25,13 +25,18 @@ _STAGE = mj.mjtStage.mjSTAGE_VEL.value
 def suite_model(domain: str) -> Any:
     """The `MjModel` of a DeepMind Control Suite domain, from the installed dm_control package.
 
-    The file is found without importing dm_control, whose import costs more than the model.
+    The file is found without importing dm_control, whose import costs more than the model. The
+    textures are left out: nothing here draws, and they are most of the memory and compile time.
     """
     found = importlib.util.find_spec("dm_control")
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError("dm_control is not installed: it holds the models of the tasks")
     path = Path(found.submodule_search_locations[0]) / "suite" / f"{domain}.xml"
     description = mj.MjSpec.from_file(str(path))
+    for material in description.materials:
+        material.textures = [""] * len(material.textures)
+    for texture in list(description.textures):
+        description.delete(texture)
     # the compiler's own scaling gives the same bits, but warns and writes a log file where it runs
     total_mass = description.compiler.settotalmass
     description.compiler.settotalmass = -1.0
@@ -59,6 +64,9 @@ class Physics:
         # next one then goes on from; Runge-Kutta computes them again and is slower for it.
         persistent = model.opt.integrator != mj.mjtIntegrator.mjINT_RK4
         self._batch = Batch(model, num_envs, num_threads, persistent=persistent)
+        # touch sensors and the like need the whole forward pass to be current
+        acceleration = mj.mjtStage.mjSTAGE_ACC.value
+        self._forward_stage = acceleration if acceleration in model.sensor_needstage else _STAGE
         self._per_simulation: dict[str, np.ndarray] = {}
         self._warnings = self._batch.warning[:, :, 1]
         self.qpos: Float64[np.ndarray, "B nq"] = self._batch.bind("qpos")
@@ -83,6 +91,10 @@ class Physics:
     def geom(self, name: str) -> int:
         """The index of a geom."""
         return int(self.model.geom(name).id)
+
+    def site(self, name: str) -> int:
+        """The index of a site."""
+        return int(self.model.site(name).id)
 
     def limited(self) -> Bool[np.ndarray, " joints"]:
         """Which joints have a range."""
@@ -120,9 +132,9 @@ class Physics:
         self._batch.reset(ids, stage=mj.mjtStage.mjSTAGE_NONE.value)
 
     def forward(self, ids: Ids | None = None) -> None:
-        """Make position and velocity dependent fields current."""
+        """Make position and velocity dependent fields, and every sensor, current."""
         try:
-            self._batch.forward(ids, stage=_STAGE)
+            self._batch.forward(ids, stage=self._forward_stage)
         except SimulationError as error:
             raise self._failure(error.ids, str(error)) from error
 
@@ -132,7 +144,11 @@ class Physics:
         return {"rows": self._batch.state.copy(), "model": fields}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict` of the same model and number of simulations."""
+        """Restore a `state_dict` of the same model and number of simulations.
+
+        Touch readings become those of the restored state; until then they were, as after any
+        step, those of the last substep. The next step overwrites either.
+        """
         for name, values in self._per_simulation.items():
             values[:] = state["model"][name]
         self._batch.state[:] = state["rows"]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from dm_control import suite
+from dm_control.rl.control import Environment
 from dm_env import TimeStep
 from jaxtyping import Float64
 
 from flowpwm.envs import make
 from flowpwm.envs.control_suite import SuiteEnv
 from flowpwm.envs.physics import mj
+from flowpwm.envs.reference_variations import VARIATIONS, environment
+
+# dm_control's name of a domain where a task's name has another
+_DOMAINS = {"cup": "ball_in_cup"}
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,14 @@ class Reference:
     """`num_envs` dm_control environments of one task, stepped in a Python loop."""
 
     def __init__(self, task: str, num_envs: int, seed: int) -> None:
-        domain, name = task.split("-", maxsplit=1)
-        self.envs = [
-            suite.load(domain, name.replace("-", "_"), task_kwargs={"random": seed + i})
-            for i in range(num_envs)
-        ]
+        self.task = task
+        self.envs = [load(task, seed + i) for i in range(num_envs)]
+
+    def seed(self, seed: int) -> None:
+        """Rewind the generators: the environments go on as newly built with `seed`."""
+        for i, env in enumerate(self.envs):
+            task: Any = env.task
+            task.random.seed(seed + i)
 
     def reset(self) -> Float64[np.ndarray, "B O"]:
         """Start a new episode in each."""
@@ -46,15 +55,27 @@ class Reference:
     def copy_into(self, env: SuiteEnv) -> None:
         """Put `env` into the present states, warm start and model fields included."""
         saved = env.state_dict()
-        simulation = saved["simulation"]
         for i, reference in enumerate(self.envs):
-            model, data = reference.physics.model, reference.physics.data
-            mj.mj_getState(
-                model.ptr, data.ptr, simulation["rows"][i], mj.mjtState.mjSTATE_INTEGRATION
-            )
-            for name, values in simulation["model"].items():
-                values[i] = getattr(model, name)
+            copy_state(reference, saved["simulation"], i)
         env.load_state_dict(saved)
+
+
+def load(task: str, seed: int) -> Environment:
+    """The task in dm_control: of its suite, or a variation on one of its domains."""
+    if task in VARIATIONS:
+        return environment(VARIATIONS[task], seed)
+    domain, name = task.split("-", maxsplit=1)
+    domain, name = _DOMAINS.get(domain, domain), name.replace("-", "_")
+    return suite.load(domain, name, task_kwargs={"random": seed})
+
+
+def copy_state(reference: Environment, simulation: dict[str, Any], i: int) -> None:
+    """Write the present state and model fields into row `i` of a saved batch of simulations."""
+    physics: Any = reference.physics
+    row, everything = simulation["rows"][i], mj.mjtState.mjSTATE_INTEGRATION
+    mj.mj_getState(physics.model.ptr, physics.data.ptr, row, everything)
+    for name, values in simulation["model"].items():
+        values[i] = getattr(physics.model, name)
 
 
 def flat_observation(step: TimeStep) -> Float64[np.ndarray, " O"]:
@@ -62,12 +83,12 @@ def flat_observation(step: TimeStep) -> Float64[np.ndarray, " O"]:
     return np.concatenate([np.ravel(part) for part in step.observation.values()])
 
 
-def max_difference(task: str, num_envs: int, control_steps: int, seed: int) -> Difference:
+def max_difference(reference: Reference, control_steps: int, seed: int) -> Difference:
     """Run both from dm_control's start states on the same uniform random actions."""
-    reference = Reference(task, num_envs, seed)
-    env = make(task, num_envs, seed)
+    num_envs = len(reference.envs)
+    env = make(reference.task, num_envs, seed)
     if not isinstance(env, SuiteEnv):
-        raise ValueError(f"{task!r} is not a task of the control suite")
+        raise ValueError(f"{reference.task!r} is not a task of the control suite")
     env.reset()
     expected = reference.reset()
     reference.copy_into(env)

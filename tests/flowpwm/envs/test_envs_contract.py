@@ -87,11 +87,14 @@ def test_threads_change_no_bit(task: str) -> None:
 def test_an_episode_is_truncated_after_exactly_its_length(task: str) -> None:
     env = make(task, 2, seed=0)
     env.reset()
-    steps = run(env, random_actions(env, env.episode_length + 3))
-    ended = [i for i, step in enumerate(steps, start=1) if step.truncated.any()]
-    assert ended == [env.episode_length]
-    assert steps[env.episode_length - 1].truncated.all()
+    assert env.state_dict()["elapsed"].tolist() == [0, 0]
+    late = env.state_dict()
+    late["elapsed"][:] = env.episode_length - 3
+    env.load_state_dict(late)
+    steps = run(env, random_actions(env, 5))
+    assert [step.truncated.tolist() for step in steps] == [[i == 2] * 2 for i in range(5)]
     assert not any(step.terminated.any() for step in steps)
+    assert env.state_dict()["elapsed"].tolist() == [2, 2]
 
 
 @every_task

@@ -1,18 +1,18 @@
 """The suite tasks against dm_control itself."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from flowpwm.envs import ENVS, SimulationFailed, make
-from flowpwm.envs.control_suite import SuiteEnv
-from flowpwm.envs.reference import Reference, max_difference
+from flowpwm.envs import MT30, SimulationFailed, make
+from flowpwm.envs.control_suite import SuiteEnv, draw_until
+from flowpwm.envs.reference import Reference, copy_state, max_difference
 
-SUITE_TASKS = [task for task in ENVS if task != "point-mass"]
-
-every_suite_task = pytest.mark.parametrize("task", SUITE_TASKS)
+every_suite_task = pytest.mark.parametrize("task", MT30)
 
 
 def make_suite(task: str, num_envs: int, seed: int = 0) -> SuiteEnv:
@@ -21,20 +21,60 @@ def make_suite(task: str, num_envs: int, seed: int = 0) -> SuiteEnv:
     return env
 
 
-@every_suite_task
-def test_200_control_steps_are_those_of_dm_control_to_the_bit(task: str) -> None:
-    difference = max_difference(task, num_envs=4, control_steps=200, seed=0)
+@pytest.fixture(scope="module", params=MT30)
+def built(request: pytest.FixtureRequest) -> Reference:
+    """dm_control's environments of one task after the other: they are slow to build."""
+    return Reference(request.param, num_envs=3, seed=0)
+
+
+@pytest.fixture
+def reference(built: Reference) -> Iterator[Reference]:
+    built.seed(0)
+    yield built
+
+
+def test_200_control_steps_are_those_of_dm_control(reference: Reference) -> None:
+    difference = max_difference(reference, control_steps=200, seed=0)
     assert difference.obs == 0.0
-    assert difference.reward == 0.0
+    # dm_control squares a single number with `pow`, which may round the last bit otherwise than
+    # a multiplication does; nothing else differs
+    assert difference.reward <= 2.0**-52
 
 
-@every_suite_task
-def test_an_environment_step_is_two_control_steps(task: str) -> None:
-    env, reference = make_suite(task, 2), Reference(task, 2, seed=3)
+def test_any_state_is_observed_and_paid_as_by_dm_control(reference: Reference) -> None:
+    """States that random actions do not reach: high, fast, upside down, in the ground."""
+    env = make_suite(reference.task, 600)
+    saved = env.state_dict()
+    rng = np.random.default_rng(0)
+    expected_obs, expected_reward = [], []
+    one = reference.envs[0]
+    joints, hinges = env.physics.model.jnt_qposadr, env.physics.hinges()
+    slides = env.physics.model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE.value
+    for i in range(env.num_envs):
+        if i % 6 == 0:
+            one.reset()
+        data = one.physics.data
+        data.qpos[joints[hinges]] += rng.uniform(-np.pi, np.pi, hinges.sum())
+        data.qpos[joints[slides]] += rng.normal(0.0, 0.1, slides.sum())
+        data.qvel[:] = rng.normal(0.0, rng.uniform(0.0, 10.0), data.qvel.size)
+        data.ctrl[:] = rng.uniform(-1.0, 1.0, data.ctrl.size)
+        one.physics.forward()
+        copy_state(one, saved["simulation"], i)
+        observation = one.task.get_observation(one.physics).values()
+        expected_obs.append(np.concatenate([np.ravel(part) for part in observation]))
+        expected_reward.append(one.task.get_reward(one.physics))
+    env.load_state_dict(saved)
+    np.testing.assert_array_equal(env.task.observe(), expected_obs)
+    np.testing.assert_allclose(env.task.reward(), expected_reward, rtol=0.0, atol=2.0**-52)
+    assert len(np.unique(expected_reward)) > 1, "all these states pay alike: nothing was compared"
+
+
+def test_an_environment_step_is_two_control_steps(reference: Reference) -> None:
+    env = make_suite(reference.task, 3)
     env.reset()
     reference.reset()
     reference.copy_into(env)
-    for action in np.random.default_rng(0).uniform(-1, 1, (20, 2, env.action_dim)):
+    for action in np.random.default_rng(0).uniform(-1, 1, (20, 3, env.action_dim)):
         _, first = reference.control_step(action)
         obs, second = reference.control_step(action)
         step = env.step(action)
@@ -42,23 +82,21 @@ def test_an_environment_step_is_two_control_steps(task: str) -> None:
         np.testing.assert_array_equal(step.reward, (first + second).astype(np.float32))
 
 
-@every_suite_task
-def test_an_episode_has_as_many_control_steps_as_dm_controls(task: str) -> None:
-    env, reference = make_suite(task, 1), Reference(task, 1, seed=0).envs[0]
+def test_an_episode_has_as_many_control_steps_as_dm_controls(reference: Reference) -> None:
+    env = make_suite(reference.task, 1)
     # dm_control has it as a time limit: 1000 control steps in every task
-    limit = reference._step_limit  # pyright: ignore[reportAttributeAccessIssue]
+    limit = reference.envs[0]._step_limit  # pyright: ignore[reportAttributeAccessIssue]
     assert env.episode_length * env.spec.action_repeat == limit == 1000
     assert env.spec.return_high == 1000.0
 
 
-@every_suite_task
-def test_starts_are_distributed_as_dm_controls(task: str) -> None:
-    ours = make_suite(task, 250).reset()
-    reference = Reference(task, 1, seed=0)
-    theirs = np.concatenate([reference.reset() for _ in range(250)]).astype(np.float32)
+def test_starts_are_distributed_as_dm_controls(reference: Reference) -> None:
+    ours = make_suite(reference.task, 240).reset()
+    theirs = np.concatenate([reference.reset() for _ in range(80)]).astype(np.float32)
     for i in range(ours.shape[1]):
-        statistic, p_value = np.asarray(ks_2samp(ours[:, i], theirs[:, i]))
-        assert p_value > 1e-3, f"observation {i}: {statistic}"
+        statistic, p_value = np.asarray(ks_2samp(ours[:, i], theirs[:, i], method="asymp"))
+        # some 400 numbers are compared over all tasks
+        assert p_value > 1e-4, f"observation {i}: {statistic}"
 
 
 class Replay(np.random.Generator):
@@ -69,20 +107,30 @@ class Replay(np.random.Generator):
         self._legacy = np.random.RandomState(seed)
 
     def uniform(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, low: np.ndarray, high: np.ndarray, size: tuple[int, int]
+        self, low: np.ndarray, high: np.ndarray, size: int | tuple[int, int]
     ) -> np.ndarray:
-        return np.reshape(self._legacy.uniform(low, high), size)
+        return self._legacy.uniform(low, high, size)
+
+    def standard_normal(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, size: tuple[int, int]
+    ) -> np.ndarray:
+        return self._legacy.standard_normal(size)
 
 
-def test_the_cheetah_settles_into_dm_controls_very_start_state() -> None:
-    env = make_suite("cheetah-run", 1)
-    env._rng = Replay(seed=3)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_same_draws_give_dm_controls_very_start_state(reference: Reference, seed: int) -> None:
+    env = make_suite(reference.task, 1)
+    env._rng = Replay(seed)
     env.reset()
-    reference = Reference("cheetah-run", 1, seed=3)
-    np.testing.assert_array_equal(env.task.observe(), reference.reset())
-    data = reference.envs[0].physics.data
-    np.testing.assert_array_equal(env.physics.qpos[0], data.qpos)
-    assert env.physics.time[0] == data.time == 0.0
+    theirs = env.state_dict()["simulation"]
+    expected_obs = reference.reset()[seed]
+    copy_state(reference.envs[seed], theirs, 0)
+    np.testing.assert_array_equal(env.task.observe()[0], expected_obs)
+    # positions, velocities, time, warm start, targets: all that the next step starts from
+    ours = env.state_dict()["simulation"]
+    np.testing.assert_array_equal(ours["rows"], theirs["rows"])
+    for name, values in theirs["model"].items():
+        np.testing.assert_array_equal(ours["model"][name], values, err_msg=name)
 
 
 @pytest.mark.parametrize(("degrees", "reward"), [(0.0, 1.0), (7.9, 1.0), (8.1, 0.0), (180.0, 0.0)])
@@ -136,6 +184,27 @@ def test_a_state_gone_bad_names_the_task_and_the_simulations(
     # a new episode is a clean one
     assert np.isfinite(env.reset()).all()
     assert np.isfinite(env.step(action).obs).all()
+
+
+def test_a_start_that_is_never_accepted_names_the_task_and_the_simulations() -> None:
+    env = make_suite("cup-catch", 3)
+    draws: list[list[int]] = []
+
+    def accepted(ids: np.ndarray) -> np.ndarray:
+        return ids == 1
+
+    with pytest.raises(SimulationFailed, match=r"cup-catch: no start .* in simulations \[0, 2\]"):
+        draw_until(env.physics, np.arange(3), lambda ids: draws.append(ids.tolist()), accepted)
+    # the accepted one is left alone
+    assert draws[:2] == [[0, 1, 2], [0, 2]]
+
+
+def test_cup_spin_starts_with_the_ball_in_the_cup_in_nine_episodes_of_ten() -> None:
+    env = make_suite("cup-spin", 1000)
+    env.reset()
+    # a resting ball in the cup earns nothing, one outside something for its distance; 0.1 of the
+    # starts are anywhere, 2 % of which are in the cup all the same
+    assert np.mean(env.task.reward() == 0.0) == pytest.approx(0.9, abs=0.03)
 
 
 def test_building_and_running_a_task_leaves_no_log_file(

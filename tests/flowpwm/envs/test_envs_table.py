@@ -6,20 +6,30 @@ from dataclasses import replace
 
 import pytest
 
-from flowpwm.envs import ENVS, UnknownTask, make, spec
+from flowpwm.envs import ENVS, MT30, UnknownTask, make, spec
 
 
 def test_the_table_is_keyed_by_the_names_of_its_entries() -> None:
     assert {name: entry.name for name, entry in ENVS.items()} == {name: name for name in ENVS}
-    assert set(ENVS) == {
-        "point-mass",
-        "pendulum-swingup",
-        "cartpole-balance",
-        "cartpole-swingup",
-        "reacher-easy",
-        "walker-stand",
-        "cheetah-run",
-    }
+    assert set(ENVS) >= {"point-mass", *MT30}
+
+
+def test_mt30_is_30_tasks_that_fit_its_published_agents() -> None:
+    assert len(set(MT30)) == len(MT30) == 30
+    # ids that published agents and datasets know the tasks by
+    assert [MT30.index(task) for task in ("walker-stand", "reacher-easy", "cup-catch")] == [
+        0,
+        4,
+        12,
+    ]
+    assert [MT30.index(task) for task in ("fish-swim", "cheetah-jump", "pendulum-spin")] == [
+        16,
+        24,
+        29,
+    ]
+    # their widest observation and action, to which the others are padded
+    assert max(spec(task).obs_dim for task in MT30) == 24
+    assert max(spec(task).action_dim for task in MT30) == 6
 
 
 def test_an_unknown_task_names_the_known_ones_and_the_nearest() -> None:
