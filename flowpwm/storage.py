@@ -1,0 +1,121 @@
+"""Folders that are whole or absent: temporary folder, hashes, rename; the last good one stays.
+
+Beside its files, `.pt` for tensors and `.json` for plain values, a folder holds `manifest.json`
+with their SHA-256: torch.load does not notice flipped bits by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+VERSION = 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used; the message names its path and the reason."""
+
+
+def write_folder(folder: Path, contents: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write `contents`, file name to values; a folder of this name becomes `<folder>.previous`.
+
+    `about` goes into the manifest. Raises OSError (a full disk, say) with the old folder untouched
+    and nothing left behind.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        for name, values in contents.items():
+            write = _write_json if name.endswith(".json") else _write_tensors
+            write(temporary / name, values)
+        files = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+        manifest = {"version": VERSION, **about, "files": files}
+        _write_json(temporary / "manifest.json", manifest)
+        _sync_folder(temporary)
+        _replace(temporary, folder)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder whose files are as they were written. Raises CheckpointError."""
+    try:
+        manifest = read_json(folder / "manifest.json")
+        files, version = manifest["files"], manifest["version"]
+    except (CheckpointError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: no readable manifest ({error})") from error
+    if version != VERSION:
+        raise CheckpointError(f"{folder}: version {version}, this program reads {VERSION}")
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file() or sha256(path) != digest:
+            raise CheckpointError(f"{path}: damaged or missing (SHA-256 differs from the manifest)")
+    return manifest
+
+
+def previous(folder: Path) -> Path:
+    """Where the folder that `folder` replaced is kept."""
+    return folder.with_name(f"{folder.name}.previous")
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """What `write_folder` wrote into a `.pt` file, on the CPU. Raises CheckpointError."""
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_folder` wrote into a `.json` file. Raises CheckpointError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace(temporary: Path, folder: Path) -> None:
+    # Two renames: a crash between them leaves the previous one, which a reader can find.
+    if folder.exists():
+        shutil.rmtree(previous(folder), ignore_errors=True)
+        folder.rename(previous(folder))
+    temporary.rename(folder)
+    _sync_folder(folder.parent)
+
+
+def _write_tensors(path: Path, values: Any) -> None:
+    with path.open("wb") as file:
+        torch.save(values, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_json(path: Path, values: Any) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
