@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from flowpwm.config import RunConfig
 from flowpwm.critic import Critic
-from flowpwm.envs import spec
+from flowpwm.envs.tasks import TaskSet, task_set
 from flowpwm.networks import count_parameters
 from flowpwm.policies import make_policy
 from flowpwm.world_models import make_world_model
 
 
 class Agent(nn.Module):
-    """The networks of one run, sized by its task."""
+    """The networks of one run, sized by its world model's tasks."""
+
+    action_mask: Tensor  # [N, A], 1 where a task has the component
 
     def __init__(self, config: RunConfig):
         super().__init__()
-        task = spec(config.task)
-        latent_dim = config.world_model.latent_dim
-        self.world_model = make_world_model(config.world_model, task.obs_dim, task.action_dim)
-        self.policy = make_policy(config.policy, latent_dim, task.action_dim)
-        self.critic = Critic(config.critic, latent_dim)
+        self.tasks: TaskSet = task_set(config.world_model.task_set or config.task)
+        context_dim = config.world_model.latent_dim + config.world_model.task_dim
+        self.world_model = make_world_model(config.world_model, self.tasks)
+        self.policy = make_policy(config.policy, context_dim, self.tasks.action_dim)
+        self.critic = Critic(config.critic, context_dim)
+        mask = torch.as_tensor(self.tasks.action_mask(), dtype=torch.float32)
+        self.register_buffer("action_mask", mask, persistent=False)
 
     @staticmethod
     def seeded(config: RunConfig) -> Agent:
@@ -35,21 +39,31 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def act(
-        self, obs: Float[np.ndarray, "B O"], generator: torch.Generator | None = None
+        self,
+        obs: Float[np.ndarray, "B O"],
+        task: Int64[Tensor, " B"],
+        noise: Float[Tensor, "B A"] | None = None,
     ) -> Float[Tensor, "B A"]:
-        """Actions for real observations; deterministic without a generator."""
-        device = self.policy.log_std.device
-        z = self.world_model.encode(torch.as_tensor(obs, device=device))
-        return self.policy(z, None if generator is None else self.policy.noise(z, generator))
+        """Actions for real observations of tasks; deterministic without standard-normal `noise`.
+
+        Observations are padded to the widest task, and so are the actions.
+        """
+        e = self.world_model.embed(task)
+        z = self.world_model.encode(torch.as_tensor(obs, device=e.device), e)
+        return torch.tanh(self.policy.pre_tanh(z, e, noise) * self.action_mask[task])
 
     def parameter_counts(self) -> dict[str, int]:
         """True trainable parameters of every part, and their total."""
         model = self.world_model
         parts = {
+            "embedding": count_parameters(model.embedding),
             "encoder": count_parameters(model.encoder),
             "dynamics": model.dynamics_parameters(),
             "reward": count_parameters(model.reward_head),
-            "decoder": count_parameters(model.decoder),
+            "decoder": count_parameters(model.decoder) if model.decoder else 0,
+            "continuation": (
+                count_parameters(model.continuation_head) if model.continuation_head else 0
+            ),
             "policy": count_parameters(self.policy),
             "critic": count_parameters(self.critic),
         }

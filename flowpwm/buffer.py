@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from flowpwm.world_models import Sequences
+from flowpwm.experience import Sequences
 
 
 class Buffer:
@@ -17,11 +17,17 @@ class Buffer:
     `next_obs` is stored beside `obs`, so the last observation of an episode is kept too.
     """
 
-    FIELDS = ("obs", "next_obs", "action", "reward", "end")
+    FIELDS = ("obs", "next_obs", "action", "reward", "terminated", "end")
 
     def __init__(
-        self, capacity: int, num_envs: int, obs_dim: int, action_dim: int, device: torch.device
+        self,
+        capacity: int,
+        obs_dim: int,
+        action_dim: int,
+        task: Int64[Tensor, " B"],
     ):
+        num_envs, device = len(task), task.device
+        self.task = task  # of each environment
         self.rows = capacity // num_envs
         if self.rows < 1:
             raise ValueError(f"capacity {capacity} holds no step of {num_envs} environments")
@@ -32,7 +38,7 @@ class Buffer:
 
         self.obs, self.next_obs = ring(obs_dim), ring(obs_dim)
         self.action, self.reward = ring(action_dim), ring()
-        self.end = ring(dtype=torch.bool)
+        self.terminated, self.end = ring(dtype=torch.bool), ring(dtype=torch.bool)
         self.head = 0  # the row that is written next
         self.filled = 0  # rows that hold data
 
@@ -46,14 +52,23 @@ class Buffer:
         action: Float[Tensor, "B A"],
         reward: Float[Tensor, " B"],
         next_obs: Float[Tensor, "B O"],
+        terminated: Bool[Tensor, " B"],
         end: Bool[Tensor, " B"],
     ) -> None:
-        """Write one step of every environment; `end` marks the last step of an episode."""
+        """Write one step of every environment.
+
+        `end` marks the last step of an episode, `terminated` one that has no future.
+        """
         row = self.head
         self.obs[row], self.next_obs[row] = obs, next_obs
-        self.action[row], self.reward[row], self.end[row] = action, reward, end
+        self.action[row], self.reward[row] = action, reward
+        self.terminated[row], self.end[row] = terminated, end
         self.head = (row + 1) % self.rows
         self.filled = min(self.filled + 1, self.rows)
+
+    def cut(self) -> None:
+        """End every episode at its newest step: what is added next belongs to other episodes."""
+        self.end[self.head - 1] = True
 
     def sample(self, batch: int, horizon: int, generator: torch.Generator) -> Sequences:
         """`batch` sequences of up to `horizon` steps, their starts uniform over all transitions.
@@ -72,13 +87,17 @@ class Buffer:
             obs=obs,
             action=self.action[row, env],
             reward=self.reward[row, env],
+            terminated=self.terminated[row, env],
             mask=present & ~ended_before,
+            task=self.task[env],
         )
 
-    def sample_obs(self, batch: int, generator: torch.Generator) -> Float[Tensor, "B O"]:
-        """`batch` stored observations, uniformly."""
+    def sample_obs(
+        self, batch: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "B O"], Int64[Tensor, " B"]]:
+        """`batch` stored observations, uniformly, and their task ids."""
         age, env = self._starts(batch, generator)
-        return self.obs[(self.head - self.filled + age) % self.rows, env]
+        return self.obs[(self.head - self.filled + age) % self.rows, env], self.task[env]
 
     def _starts(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if self.filled == 0:

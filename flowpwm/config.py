@@ -20,13 +20,17 @@ from omegaconf.errors import OmegaConfBaseException
 from flowpwm.checks import ConfigError, at_least, did_you_mean, one_of, positive, within
 from flowpwm.critic import CriticConfig
 from flowpwm.envs import ENVS
+from flowpwm.envs.tasks import TASK_SETS, task_set
 from flowpwm.losses import REWARD_SPACES
+from flowpwm.modes import MODES
 from flowpwm.policies import POLICIES, GaussianPolicyConfig, PolicyConfig
 from flowpwm.world_models import WORLD_MODELS, WorldModelConfig
 from flowpwm.world_models.mlp import MLPWorldModelConfig
 
+# Keys that say how a machine does the work, not what is trained: results agree up to rounding.
+MACHINE = ("device", "num_threads", "microbatches")
 DEVICES = ("cpu", "cuda")
-SCHEDULES = ("linear", "constant")
+SCHEDULES = ("linear", "cosine", "constant")
 MISSING = "???"
 
 
@@ -39,7 +43,7 @@ class OptimConfig:
     wm_lr: float = 3e-4
     final_lr: float = 1e-5
     schedule: str = "linear"
-    decay_start: float = 0.0  # share of the epochs before a linear schedule begins to fall
+    decay_start: float = 0.0  # share of the epochs before the rates begin to fall
     betas: tuple[float, float] = (0.7, 0.95)
     actor_grad_norm: float = 1.0
     critic_grad_norm: float = 100.0
@@ -77,14 +81,25 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training of one policy. An epoch is `horizon * num_envs` environment steps."""
+    """One training of one policy, on one task or several joined by '+'.
+
+    Online, an epoch is `horizon * num_envs` environment steps and the updates after them; offline
+    it is the updates alone.
+    """
 
     task: str = MISSING
+    mode: str = "online"
+    dataset: str = ""  # folder, in every mode but online
+    init_world_model: str = ""  # folder whose world model the run starts from
+    reward_timing: str = "post_step"
     seed: int = 0
     epochs: int = 15_000
+    patience: int = 0  # evaluations without a better score before the run ends; 0: never
     num_envs: int = 128
     horizon: int = 16
     buffer_capacity: int = 1_000_000
+    microbatches: int = 1  # parts that batches are worked through in; saves memory, same results
+    exploration_correlation: float = 0.0  # of acting noise from a step to the next; 0: white
     wm_batch_size: int = 256
     wm_updates: int = 8
     wm_warmup_updates: int = 500
@@ -106,8 +121,14 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        one_of("task", self.task, ENVS)
+        self._check_tasks()
+        self._check_mode()
         within("seed", self.seed, 0, 2**32 - 1)
+        if self.seed == self.evaluation.seed:
+            raise ConfigError(
+                f"seed must differ from evaluation.seed ({self.seed}): training would see the "
+                "start states of the evaluation"
+            )
         for name in (
             "epochs",
             "num_envs",
@@ -120,12 +141,20 @@ class RunConfig:
             "critic_minibatches",
             "report_every",
             "num_threads",
+            "microbatches",
         ):
             at_least(name, getattr(self, name), 1)
-        at_least("wm_warmup_updates", self.wm_warmup_updates, 0)
+        for name in ("wm_warmup_updates", "patience"):
+            at_least(name, getattr(self, name), 0)
+        if self.microbatches > min(self.wm_batch_size, self.actor_batch_size):
+            raise ConfigError(
+                f"microbatches must be at most wm_batch_size ({self.wm_batch_size}) and "
+                f"actor_batch_size ({self.actor_batch_size}), got {self.microbatches}"
+            )
         at_least("buffer_capacity", self.buffer_capacity, self.num_envs * self.horizon)
         at_least("actor_saturation_weight", self.actor_saturation_weight, 0)
         one_of("actor_reward_space", self.actor_reward_space, REWARD_SPACES)
+        within("exploration_correlation", self.exploration_correlation, 0.0, 0.999)
         within("discount", self.discount, 0.0, 1.0)
         within("td_lambda", self.td_lambda, 0.0, 1.0)
         one_of("device", self.device, DEVICES)
@@ -140,13 +169,61 @@ class RunConfig:
                 f"({self.horizon * self.actor_batch_size}), got {self.critic_minibatches}"
             )
 
+    def _check_tasks(self) -> None:
+        covered = self.world_model.task_set or self.task
+        for name in (self.task, covered):
+            try:
+                task_set(name)
+            except ValueError as error:  # unknown, or named twice
+                raise ConfigError(str(error)) from error
+        tasks = task_set(self.task)
+        outside = [name for name in tasks.names if name not in task_set(covered).names]
+        if outside:
+            raise ConfigError(
+                f"world_model.task_set {covered!r} does not cover task {outside[0]!r}"
+            )
+        if len(task_set(covered)) > 1 and not self.world_model.task_dim:
+            raise ConfigError(
+                f"world_model.task_dim must be at least 1 for tasks {covered!r}, got 0"
+            )
+        for spec in tasks.specs:
+            if self.reward_timing not in spec.reward_timings:
+                raise ConfigError(
+                    f"reward_timing {self.reward_timing!r} does not fit task {spec.name!r}; "
+                    f"it has {', '.join(spec.reward_timings)}"
+                )
+        if self.mode == "online" and self.num_envs % len(tasks):
+            raise ConfigError(
+                f"num_envs must be a multiple of the {len(tasks)} tasks, got {self.num_envs}"
+            )
+
+    def _check_mode(self) -> None:
+        one_of("mode", self.mode, MODES)
+        mode = MODES[self.mode]
+        if mode.online and self.dataset:
+            raise ConfigError(
+                f"dataset is set ({self.dataset!r}) but mode is online, which acts in the "
+                f"environment; offline modes: {', '.join(m for m in MODES if not MODES[m].online)}"
+            )
+        if not mode.online and not self.dataset:
+            raise ConfigError(f"dataset must be set in mode {self.mode}: the folder of a dataset")
+        if mode.init == "required" and not self.init_world_model:
+            raise ConfigError(
+                f"init_world_model must be set in mode {self.mode}: the folder of a world model"
+            )
+        if mode.init == "refused" and self.init_world_model:
+            raise ConfigError(
+                f"mode {self.mode} starts from scratch, but init_world_model is "
+                f"{self.init_world_model!r}; use policy_finetune to start from it"
+            )
+
 
 @cache
 def presets() -> dict[str, dict[str, Any]]:
     """The named blocks of `presets.yaml`, and one for every task."""
     text = resources.files("flowpwm").joinpath("presets.yaml").read_text(encoding="utf-8")
     blocks = cast(dict[str, dict[str, Any]], OmegaConf.to_container(OmegaConf.create(text)))
-    return blocks | {task: {"task": task} for task in ENVS}
+    return blocks | {task: {"task": task} for task in (*ENVS, *TASK_SETS)}
 
 
 def compose(preset: str = "", overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -159,8 +236,7 @@ def compose(preset: str = "", overrides: Mapping[str, Any] | None = None) -> Run
     """
     layers = []
     for name in preset.split():
-        one_of("preset", name, presets())
-        layers.append(OmegaConf.create(presets()[name]))
+        layers.append(OmegaConf.create(_block(name)))
     changes = OmegaConf.create({})
     for key, value in (overrides or {}).items():
         if value == MISSING:  # a merge would pass over it and keep the value before
@@ -172,6 +248,14 @@ def compose(preset: str = "", overrides: Mapping[str, Any] | None = None) -> Run
         except (OmegaConfBaseException, TypeError, ValueError) as error:
             raise ConfigError(f"cannot set {key}={value!r}: {_first_line(error)}") from error
     return _build(OmegaConf.merge(*layers, changes))
+
+
+def _block(name: str) -> dict[str, Any]:
+    # Joined tasks and a user's own environment are too many to list; `RunConfig` checks them.
+    if "+" in name or ":" in name:
+        return {"task": name}
+    one_of("preset", name, presets())
+    return presets()[name]
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
@@ -278,13 +362,14 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 
 
 def config_id(config: RunConfig) -> str:
-    """A short hash of everything that shapes training: not the seed, not how it is evaluated."""
+    """A short hash of what is trained: not the seed, how it is evaluated, or on what machine."""
     values = to_dict(config)
-    del values["seed"], values["evaluation"]
+    for key in ("seed", "evaluation", *MACHINE):
+        del values[key]
     text = json.dumps(values, sort_keys=True)
     return "c" + hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def env_steps_per_epoch(config: RunConfig) -> int:
-    """Environment steps (after action repeat) of one epoch."""
-    return config.horizon * config.num_envs
+    """Environment steps (after action repeat) of one epoch; 0 offline."""
+    return config.horizon * config.num_envs if MODES[config.mode].online else 0

@@ -8,8 +8,9 @@ import torch
 
 from flowpwm.agent import Agent
 from flowpwm.config import RunConfig, env_steps_per_epoch
-from flowpwm.envs import spec
+from flowpwm.envs.tasks import task_set
 from flowpwm.integrators import nfe
+from flowpwm.modes import MODES
 from flowpwm.world_models.flow import FlowWorldModelConfig
 
 FLOAT_BYTES = 4
@@ -43,7 +44,7 @@ def estimate(config: RunConfig) -> Cost:
     """A first-order estimate: matrix products for FLOPs, kept tensors for memory."""
     with torch.device("meta"):
         parameters = Agent(config).parameter_counts()
-    task = spec(config.task)
+    tasks, mode = task_set(config.world_model.task_set or config.task), MODES[config.mode]
     calls = velocity_calls(config)
     evaluations = max(1, calls)
     wm_batch, horizon, imagined = config.wm_batch_size, config.horizon, config.actor_batch_size
@@ -72,20 +73,21 @@ def estimate(config: RunConfig) -> Cost:
     critic_phase = 6 * config.critic_iterations * imagined * horizon * parameters["critic"]
     acting = 2 * env_steps_per_epoch(config) * (parameters["encoder"] + parameters["policy"])
     flops = (
-        config.wm_updates * wm_update
-        + config.actor_updates * (actor_update + critic_phase)
+        mode.trains_world_model * config.wm_updates * wm_update
+        + mode.trains_policy * config.actor_updates * (actor_update + critic_phase)
         + acting
     )
 
     model = config.world_model
     width = sum(model.units) + model.latent_dim
-    kept = KEPT_PER_UNIT * FLOAT_BYTES * horizon
+    kept = KEPT_PER_UNIT * FLOAT_BYTES * horizon / config.microbatches
     activations = kept * max(
         wm_batch * (width * (wm_dynamics + 1) + sum(model.encoder_units) + model.num_bins),
         imagined * (width * (evaluations + 1) + sum(config.policy.units) + model.num_bins),
     )
+    # A dataset is mapped, not held: its pages are the system's to drop.
     transitions = min(config.buffer_capacity, config.epochs * env_steps_per_epoch(config))
-    buffer = transitions * FLOAT_BYTES * (2 * task.obs_dim + task.action_dim + 1) + transitions
+    buffer = transitions * (FLOAT_BYTES * (2 * tasks.obs_dim + tasks.action_dim + 1) + 2)
     weights = 4 * FLOAT_BYTES * parameters["total"]  # weights, gradients, two Adam moments
     # Saving a checkpoint copies the buffer once.
     on_device = weights + activations + buffer

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowpwm.checks import at_least, layer_sizes
-from flowpwm.networks import Ensemble
+from flowpwm.checks import at_least, layer_sizes, one_of
+from flowpwm.networks import ACTIVATIONS, Ensemble, join
 
 
 @dataclass(frozen=True)
@@ -17,24 +17,29 @@ class CriticConfig:
 
     members: int = 3
     units: tuple[int, ...] = (400, 200)
+    activation: str = "mish"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", layer_sizes("critic.units", self.units))
         at_least("critic.members", self.members, 1)
+        one_of("critic.activation", self.activation, ACTIVATIONS)
 
 
 class Critic(nn.Module):
-    """Values of latents by every member."""
+    """Values of latents, given the task's embedding, by every member."""
 
-    def __init__(self, config: CriticConfig, latent_dim: int):
+    def __init__(self, config: CriticConfig, context_dim: int):
         super().__init__()
-        self.ensemble = Ensemble(config.members, latent_dim, config.units, 1)
+        self.ensemble = Ensemble(config.members, context_dim, config.units, 1, config.activation)
 
-    def forward(self, z: Float[Tensor, "*B D"]) -> Float[Tensor, "N ..."]:
+    def forward(
+        self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"]
+    ) -> Float[Tensor, "N ..."]:
         """Every member's value of every latent."""
-        flat = z.reshape(-1, z.shape[-1])
+        context = join(z, e)
+        flat = context.reshape(-1, context.shape[-1])
         return self.ensemble(flat).squeeze(-1).unflatten(1, z.shape[:-1])
 
-    def minimum(self, z: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
+    def minimum(self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"]) -> Float[Tensor, "*B"]:
         """The most pessimistic member's value, state by state."""
-        return self(z).amin(0)
+        return self(z, e).amin(0)

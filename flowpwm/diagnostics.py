@@ -14,7 +14,8 @@ def model_metrics(model: WorldModel, sequences: Sequences) -> dict[str, float]:
 
     A movement near 0 with a small latent error is a collapsed encoder, not a good model.
     """
-    latents = model.encode(sequences.obs)
+    e = model.embed(sequences.task)
+    latents = model.encode(sequences.obs, e)
     mask = sequences.mask
     whole = mask[-1]  # sequences that run their full length
 
@@ -23,9 +24,9 @@ def model_metrics(model: WorldModel, sequences: Sequences) -> dict[str, float]:
 
     moved = mean_square(latents[1:] - latents[:-1], mask)
     spread = float(latents[:-1][mask].std(0).square().mean().sqrt())
-    one_step = model.next(latents[:-1], sequences.action)
-    rolled = model.rollout(latents[0], sequences.action)
-    decoded = twohot.decode(model.reward_logits(latents[:-1], sequences.action))[mask]
+    one_step = model.next(latents[:-1], e, sequences.action)
+    rolled = model.rollout(latents[0], e, sequences.action)
+    decoded = twohot.decode(model.reward_logits(latents[:-1], e, sequences.action))[mask]
     reward = sequences.reward[mask]
     metrics = {
         "model/latent_error_1": mean_square(one_step - latents[1:], mask) / max(moved, 1e-12),

@@ -2,40 +2,75 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from flowpwm.agent import Agent
-from flowpwm.config import EvaluationConfig
-from flowpwm.envs import make
+from flowpwm.config import EvaluationConfig, RunConfig
+from flowpwm.envs.tasks import task_set
+from flowpwm.envs.together import TaskEnvs
 from flowpwm.report import Evaluation
 
 
+@runtime_checkable
+class Actor(Protocol):
+    """Whatever chooses actions for padded observations of tasks."""
+
+    def act(self, obs: Float[np.ndarray, "B O"], task: Int64[Tensor, " B"]) -> Float[Tensor, "B A"]:
+        """Deterministic actions."""
+        ...
+
+
 class Evaluator:
-    """Plays the same `episodes` start states at every call, so that runs and arms share them.
+    """Plays the same `episodes` start states of every task at every call, so that runs share them.
 
     Every observation is encoded anew and only the environment's rewards count.
     """
 
-    def __init__(self, task: str, config: EvaluationConfig, num_threads: int = 1):
-        self.env = make(task, config.episodes, seed=config.seed, num_threads=num_threads)
-        self.first_obs = self.env.reset()
-        self.start = self.env.state_dict()
-        self.protocol = f"{task}/deterministic/{config.episodes}x/seed{config.seed}"
+    def __init__(self, config: RunConfig, evaluation: EvaluationConfig | None = None):
+        evaluation = config.evaluation if evaluation is None else evaluation
+        self.envs = TaskEnvs(
+            task_set(config.world_model.task_set or config.task),
+            task_set(config.task).names,
+            evaluation.episodes,
+            evaluation.seed,
+            config.num_threads,
+            config.reward_timing,
+        )
+        self.first_obs = self.envs.reset()
+        self.start = self.envs.state_dict()
+        self.task = torch.as_tensor(self.envs.task, device=config.device)
+        timing = "" if config.reward_timing == "post_step" else f"/{config.reward_timing}"
+        self.protocol = f"deterministic/{evaluation.episodes}x/seed{evaluation.seed}{timing}"
 
-    def __call__(self, agent: Agent) -> Evaluation:
-        """Play every episode to its end under the deterministic policy."""
-        self.env.load_state_dict(self.start)
-        obs, n = self.first_obs, self.env.num_envs
+    def __call__(self, actor: Agent | Actor) -> tuple[Evaluation, ...]:
+        """Play every episode to its end; one evaluation a task, in the run's order."""
+        envs = self.envs
+        n = envs.num_envs
+        obs = self.first_obs if envs.load_state_dict(self.start) else envs.reset()
         returns, lengths = np.zeros(n), np.zeros(n, dtype=np.int64)
         running = np.ones(n, dtype=bool)
         while running.any():
-            step = self.env.step(agent.act(obs).cpu().numpy())
+            step = envs.step(actor.act(obs, self.task).cpu().numpy())
             returns += np.where(running, step.reward, 0.0)
             lengths += running
             running &= ~(step.terminated | step.truncated)
             obs = step.obs
-        return Evaluation(returns, lengths, self.protocol)
+        each = envs.each
+        return tuple(
+            Evaluation(
+                task,
+                returns[i * each : (i + 1) * each],
+                lengths[i * each : (i + 1) * each],
+                f"{task}/{self.protocol}",
+            )
+            for i, task in enumerate(envs.names)
+        )
 
     def close(self) -> None:
         """Free the simulators."""
-        self.env.close()
+        self.envs.close()

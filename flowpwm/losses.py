@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,47 +21,79 @@ REWARD_SPACES = {"raw": twohot.decode, "symlog": twohot.decode_symlog}
 
 
 class Imagined(NamedTuple):
-    """A rollout of the policy inside the world model; T = H + 1."""
+    """A rollout of the policy inside the world model; T = H + 1.
+
+    `discounts` weigh what follows a step: the discount factor times the probability that the state
+    reached has a future. `e` is the tasks' embedding.
+    """
 
     latents: Float[Tensor, "T B D"]
     rewards: Float[Tensor, "H B"]
+    discounts: Float[Tensor, "H B"]
     pre_tanh: Float[Tensor, "H B A"]
+    e: Float[Tensor, "B E"]
+
+
+class CriticBatch(NamedTuple):
+    """States and what the critic shall say of them."""
+
+    latents: Float[Tensor, "N D"]
+    e: Float[Tensor, "N E"]
+    targets: Float[Tensor, " N"]
+
+    def at(self, index: Tensor) -> CriticBatch:
+        """Some of the states."""
+        return CriticBatch(*(x[index] for x in self))
+
+    @staticmethod
+    def together(parts: Sequence[CriticBatch], horizon: int) -> CriticBatch:
+        """All states of all parts, ordered as those of the whole batch: by time, then by sample."""
+
+        def joined(fields: tuple[Tensor, ...]) -> Tensor:
+            over_time = [x.unflatten(0, (horizon, -1)) for x in fields]
+            return torch.cat(over_time, dim=1).flatten(0, 1)
+
+        return CriticBatch(*(joined(fields) for fields in zip(*parts, strict=True)))
 
 
 def imagine(
     world_model: WorldModel,
     policy: Policy,
     z: Float[Tensor, "B D"],
-    horizon: int,
+    e: Float[Tensor, "B E"],
+    action_mask: Float[Tensor, "B A"],
+    noise: Float[Tensor, "H B A"],
     reward_space: str,
-    generator: torch.Generator,
+    discount: float,
 ) -> Imagined:
-    """Roll the policy out for `horizon` steps; gradients flow through dynamics and rewards.
+    """Roll the policy out for H steps; gradients flow through dynamics and rewards.
 
     The policy sees detached latents: its parameters are credited for the action that they chose,
     not for how earlier actions changed what it sees (SHAC, Xu et al. 2022; PWM §3.2).
     """
     latents, unsquashed = [z], []
-    noise = policy.noise(z.expand(horizon, *z.shape), generator)
-    for t in range(horizon):
-        unsquashed.append(policy.pre_tanh(latents[-1].detach(), noise[t]))
-        latents.append(world_model.next(latents[-1], torch.tanh(unsquashed[-1])))
+    for step_noise in noise:
+        unsquashed.append(policy.pre_tanh(latents[-1].detach(), e, step_noise) * action_mask)
+        latents.append(world_model.next(latents[-1], e, torch.tanh(unsquashed[-1])))
     path, pre_tanh = torch.stack(latents), torch.stack(unsquashed)
-    logits = world_model.reward_logits(path[:-1], torch.tanh(pre_tanh))
-    return Imagined(path, REWARD_SPACES[reward_space](logits), pre_tanh)
+    rewards = REWARD_SPACES[reward_space](
+        world_model.reward_logits(path[:-1], e, torch.tanh(pre_tanh))
+    )
+    goes_on = world_model.continuation(path[1:], e)
+    discounts = torch.full_like(rewards, discount) if goes_on is None else discount * goes_on
+    return Imagined(path, rewards, discounts, pre_tanh, e)
 
 
 def actor_loss(
-    imagined: Imagined, critic: Critic, discount: float, scale: float
+    imagined: Imagined, critic: Critic, scale: float
 ) -> tuple[Tensor, Float[Tensor, " B"]]:
-    """Minus the mean of (sum_t discount^t r_t + discount^H min_i V_i(z_H)) / scale.
+    """Minus the mean of (sum_t w_t r_t + w_H min_i V_i(z_H)) / scale, w_t the discounts before t.
 
     Returns the loss and the detached unscaled returns [B] (PWM eq. 7).
     """
-    horizon = len(imagined.rewards)
-    weights = discount ** torch.arange(horizon, device=imagined.rewards.device)
-    terminal = critic.minimum(imagined.latents[-1])
-    returns = (weights.unsqueeze(-1) * imagined.rewards).sum(0) + discount**horizon * terminal
+    weights = imagined.discounts.cumprod(0)
+    terminal = weights[-1] * critic.minimum(imagined.latents[-1], imagined.e)
+    returns = imagined.rewards[0] + (weights[:-1] * imagined.rewards[1:]).sum(0) + terminal
     return -returns.mean() / scale, returns.detach()
 
 
@@ -75,17 +108,16 @@ def saturation(pre_tanh: Float[Tensor, "*B A"]) -> Float[Tensor, ""]:
 
 
 @torch.no_grad()
-def critic_targets(
-    imagined: Imagined, critic: Critic, discount: float, lam: float
-) -> tuple[Float[Tensor, "N D"], Float[Tensor, " N"]]:
-    """Latents and their TD(lambda) targets, flattened over time and batch (N = H B)."""
-    values = critic.minimum(imagined.latents)
-    targets = td_lambda(imagined.rewards, values, discount, lam)
-    return imagined.latents[:-1].detach().flatten(0, 1), targets.flatten()
+def critic_targets(imagined: Imagined, critic: Critic, lam: float) -> CriticBatch:
+    """Latents, embeddings and TD(lambda) targets, flattened over time and batch (N = H B)."""
+    values = critic.minimum(imagined.latents, imagined.e)
+    targets = td_lambda(imagined.rewards, values, imagined.discounts, lam)
+    e = imagined.e.expand(len(targets), -1, -1)
+    return CriticBatch(
+        imagined.latents[:-1].detach().flatten(0, 1), e.detach().flatten(0, 1), targets.flatten()
+    )
 
 
-def critic_loss(
-    critic: Critic, latents: Float[Tensor, "B D"], targets: Float[Tensor, " B"]
-) -> Tensor:
+def critic_loss(critic: Critic, batch: CriticBatch) -> Tensor:
     """Squared error, averaged over states and members."""
-    return (critic(latents) - targets).square().mean()
+    return (critic(batch.latents, batch.e) - batch.targets).square().mean()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flowpwm.checks import at_least, layer_sizes, one_of
 from flowpwm.integrators import INTEGRATORS, integrate
-from flowpwm.networks import mlp
+from flowpwm.networks import ACTIVATIONS, join, mlp
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class PolicyConfig:
 
     kind: str = ""
     units: tuple[int, ...] = (400, 200, 100)
+    activation: str = "mish"
     init_log_std: float = -1.0
     min_log_std: float = -1.427
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", layer_sizes("policy.units", self.units))
+        one_of("policy.activation", self.activation, ACTIVATIONS)
         at_least(
             "policy.init_log_std - policy.min_log_std", self.init_log_std - self.min_log_std, 0
         )
@@ -53,7 +55,10 @@ class FlowPolicyConfig(PolicyConfig):
 
 
 class Policy(nn.Module, ABC):
-    """A stochastic policy with a learned, state-independent noise scale."""
+    """A stochastic policy with a learned, state-independent noise scale.
+
+    e is the embedding of the task, of width 0 where there is one task.
+    """
 
     def __init__(self, config: PolicyConfig, action_dim: int):
         super().__init__()
@@ -72,42 +77,56 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def pre_tanh(
-        self, z: Float[Tensor, "*B D"], noise: Float[Tensor, "*B A"] | None
+        self,
+        z: Float[Tensor, "*B D"],
+        e: Float[Tensor, "*#B E"],
+        noise: Float[Tensor, "*B A"] | None,
     ) -> Float[Tensor, "*B A"]:
         """The unsquashed action of standard-normal `noise`; deterministic where that is None."""
 
     def forward(
-        self, z: Float[Tensor, "*B D"], noise: Float[Tensor, "*B A"] | None
+        self,
+        z: Float[Tensor, "*B D"],
+        e: Float[Tensor, "*#B E"],
+        noise: Float[Tensor, "*B A"] | None,
     ) -> Float[Tensor, "*B A"]:
         """The action in (-1, 1)."""
-        return torch.tanh(self.pre_tanh(z, noise))
+        return torch.tanh(self.pre_tanh(z, e, noise))
 
 
 class GaussianPolicy(Policy):
     """tanh(mean(z) + std * noise)."""
 
-    def __init__(self, config: GaussianPolicyConfig, latent_dim: int, action_dim: int):
+    def __init__(self, config: GaussianPolicyConfig, context_dim: int, action_dim: int):
         super().__init__(config, action_dim)
-        self.mean = mlp(latent_dim, config.units, action_dim)
+        self.mean = mlp(context_dim, config.units, action_dim, activation=config.activation)
 
     def pre_tanh(
-        self, z: Float[Tensor, "*B D"], noise: Float[Tensor, "*B A"] | None
+        self,
+        z: Float[Tensor, "*B D"],
+        e: Float[Tensor, "*#B E"],
+        noise: Float[Tensor, "*B A"] | None,
     ) -> Float[Tensor, "*B A"]:
         """The mean plus scaled noise."""
-        mean = self.mean(z)
+        mean = self.mean(join(z, e))
         return mean if noise is None else mean + self.std() * noise
 
 
 class FlowPolicy(Policy):
     """tanh(x at tau=1) of an ODE dx/dtau = v(z, x, tau) from x = std * noise at tau=0."""
 
-    def __init__(self, config: FlowPolicyConfig, latent_dim: int, action_dim: int):
+    def __init__(self, config: FlowPolicyConfig, context_dim: int, action_dim: int):
         super().__init__(config, action_dim)
-        self.velocity_head = mlp(latent_dim + action_dim + 1, config.units, action_dim)
+        self.velocity_head = mlp(
+            context_dim + action_dim + 1, config.units, action_dim, activation=config.activation
+        )
         self.integrator, self.substeps = config.integrator, config.substeps
 
     def pre_tanh(
-        self, z: Float[Tensor, "*B D"], noise: Float[Tensor, "*B A"] | None
+        self,
+        z: Float[Tensor, "*B D"],
+        e: Float[Tensor, "*#B E"],
+        noise: Float[Tensor, "*B A"] | None,
     ) -> Float[Tensor, "*B A"]:
         """Where the flow carries scaled noise."""
         start = z.new_zeros(*z.shape[:-1], self.action_dim)
@@ -116,7 +135,7 @@ class FlowPolicy(Policy):
         one = torch.ones_like(z[..., :1])
 
         def velocity(x: Tensor, tau: float) -> Tensor:
-            return self.velocity_head(torch.cat([z, x, one * tau], dim=-1))
+            return self.velocity_head(join(z, e, x, one * tau))
 
         return integrate(velocity, start, self.integrator, self.substeps)
 
@@ -134,6 +153,6 @@ POLICIES: dict[str, Kind] = {
 }
 
 
-def make_policy(config: PolicyConfig, latent_dim: int, action_dim: int) -> Policy:
-    """The untrained policy that `config` describes."""
-    return POLICIES[config.kind].policy(config, latent_dim, action_dim)
+def make_policy(config: PolicyConfig, context_dim: int, action_dim: int) -> Policy:
+    """The untrained policy that `config` describes; a context is a latent and an embedding."""
+    return POLICIES[config.kind].policy(config, context_dim, action_dim)

@@ -5,6 +5,7 @@ Adding a metric is adding a line here; its Parquet column follows.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,13 +30,16 @@ METRICS: dict[str, Metric] = {
     "loss/flow_matching": Metric("1", "f4", "flow matching's part of it (flow models)"),
     "loss/rollout": Metric("1", "f4", "squared error of rolled-out latents (flow models)"),
     "loss/reward": Metric("nat", "f4", "two-hot cross-entropy of the reward head"),
+    "loss/continuation": Metric("nat", "f4", "cross-entropy of final states (tasks that have any)"),
     "loss/reconstruction": Metric("symlog obs^2", "f4", "squared error of decoded observations"),
     "loss/actor": Metric("1", "f4", "minus the scaled imagined return"),
     "loss/critic": Metric("return^2", "f4", "squared error to TD(lambda) targets"),
     "grad/world_model": Metric("1", "f4", "gradient norm before clipping"),
     "grad/actor": Metric("1", "f4", "gradient norm before clipping"),
     "grad/critic": Metric("1", "f4", "gradient norm before clipping"),
+    "lr/world_model": Metric("1", "f4", "learning rate of the world model"),
     "lr/actor": Metric("1", "f4", "learning rate of the actor"),
+    "lr/critic": Metric("1", "f4", "learning rate of the critic"),
     "actor/std": Metric("1", "f4", "mean noise scale before tanh"),
     "actor/imagined_return": Metric("return", "f4", "mean H-step return plus terminal value"),
     "actor/saturation": Metric("nat", "f4", "mean of -log(1 - action^2): 0 centred, > 4 saturated"),
@@ -67,8 +71,9 @@ METRICS: dict[str, Metric] = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted returns and lengths (env steps) of whole deterministic episodes."""
+    """Undiscounted returns and lengths (env steps) of whole deterministic episodes of a task."""
 
+    task: str
     returns: Float[np.ndarray, " N"]
     lengths: Int[np.ndarray, " N"]
     protocol: str
@@ -102,12 +107,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Report:
-    """The state of a run after `epoch` epochs; `metrics` holds those of METRICS that exist."""
+    """The state of a run after `epoch` epochs; `metrics` holds those of METRICS that exist.
+
+    `evaluations` has one entry a task of the run, or none at all.
+    """
 
     epoch: int
     env_steps: int
     metrics: Mapping[str, float]
-    evaluation: Evaluation | None
+    evaluations: tuple[Evaluation, ...]
     score: float | None
     is_best: bool
 
@@ -115,3 +123,8 @@ class Report:
         unknown = set(self.metrics) - set(METRICS)
         if unknown:
             raise KeyError(f"metrics without an entry in METRICS: {sorted(unknown)}")
+
+    @property
+    def return_mean(self) -> float:
+        """Mean return over the tasks, each weighing the same. Raises ValueError without any."""
+        return statistics.fmean(evaluation.mean for evaluation in self.evaluations)

@@ -10,17 +10,18 @@ from torch import Tensor
 def td_lambda(
     reward: Float[Tensor, "H B"],
     value: Float[Tensor, "T B"],
-    discount: float,
+    discount: Float[Tensor, "H B"],
     lam: float,
 ) -> Float[Tensor, "H B"]:
-    """G_t = r_t + discount * ((1 - lam) V_{t+1} + lam G_{t+1}), with G_H = V_H and T = H + 1.
+    """G_t = r_t + discount_t ((1 - lam) V_{t+1} + lam G_{t+1}), with G_H = V_H and T = H + 1.
 
-    Sutton & Barto 2018, eq. 12.2 in its recursive form.
+    Sutton & Barto 2018, eq. 12.2 in its recursive form; the discount of a step that ended its
+    episode is 0.
     """
     target = value[-1]
     targets = []
     for t in reversed(range(len(reward))):
-        target = reward[t] + discount * ((1 - lam) * value[t + 1] + lam * target)
+        target = reward[t] + discount[t] * ((1 - lam) * value[t + 1] + lam * target)
         targets.append(target)
     return torch.stack(targets[::-1])
 

@@ -2,22 +2,101 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowpwm.agent import Agent
 from flowpwm.averages import Averages
 from flowpwm.buffer import Buffer
 from flowpwm.config import RunConfig
-from flowpwm.envs import VectorEnv, make
+from flowpwm.datasets import open_dataset
+from flowpwm.envs.tasks import task_set
+from flowpwm.envs.together import TaskEnvs
 from flowpwm.evaluate import Evaluator
+from flowpwm.experience import Experience
+from flowpwm.modes import MODES
+from flowpwm.preflight import preflight
+from flowpwm.pretrained import load_into
 from flowpwm.returns import RunningScale
 
+_PLAIN = (
+    "epoch",
+    "env_steps",
+    "updates",
+    "recent_scores",
+    "best_score",
+    "evaluations_since_best",
+    "seconds",
+)
 PHASES = ("environment", "world_model", "actor", "critic", "evaluation")
+
+
+@dataclass
+class Acting:
+    """What an online run has and an offline one lacks: environments and episodes under way."""
+
+    envs: TaskEnvs
+    buffer: Buffer
+    obs: np.ndarray  # [B, O], what the agent sees next
+    episode_return: np.ndarray  # [B], so far
+    episode_length: np.ndarray  # [B], env steps so far
+    noise: Tensor  # [B, A], of the last action; 0 before the first
+
+    @staticmethod
+    def start(config: RunConfig) -> Acting:
+        """Fresh episodes in every environment, and an empty buffer."""
+        names = task_set(config.task).names
+        tasks = task_set(config.world_model.task_set or config.task)
+        envs = TaskEnvs(
+            tasks,
+            names,
+            config.num_envs // len(names),
+            config.seed,
+            config.num_threads,
+            config.reward_timing,
+        )
+        buffer = Buffer(
+            # Never larger than the run can fill.
+            min(config.buffer_capacity, config.epochs * config.horizon * config.num_envs),
+            tasks.obs_dim,
+            tasks.action_dim,
+            torch.as_tensor(envs.task, device=config.device),
+        )
+        return Acting(
+            envs,
+            buffer,
+            envs.reset(),
+            np.zeros(config.num_envs),
+            np.zeros(config.num_envs, dtype=np.int64),
+            torch.zeros(config.num_envs, tasks.action_dim, device=config.device),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The buffer aside, which is saved as the run's experience."""
+        return {
+            "envs": _to_tensors(self.envs.state_dict()),
+            "obs": torch.from_numpy(self.obs),
+            "episode_return": torch.from_numpy(self.episode_return),
+            "episode_length": torch.from_numpy(self.episode_length),
+            "noise": self.noise,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave; the buffer is loaded already."""
+        self.noise = state["noise"].to(self.noise.device)
+        if not self.envs.load_state_dict(_to_arrays(state["envs"])):
+            self.obs = self.envs.reset()  # a user's environment that cannot be saved starts anew
+            self.buffer.cut()
+            return
+        self.obs = state["obs"].numpy()
+        self.episode_return = state["episode_return"].numpy()
+        self.episode_length = state["episode_length"].numpy()
 
 
 @dataclass
@@ -27,13 +106,10 @@ class TrainState:
     config: RunConfig
     agent: Agent
     optimisers: dict[str, torch.optim.Adam]
-    env: VectorEnv
-    evaluator: Evaluator
-    buffer: Buffer
+    acting: Acting | None  # None offline
+    experience: Experience
+    evaluator: Evaluator | None  # None where no policy is trained
     generator: torch.Generator
-    obs: np.ndarray  # [B, O], what the agent sees next
-    episode_return: np.ndarray  # [B], of the episodes under way
-    episode_length: np.ndarray  # [B], env steps
     scale: RunningScale = field(default_factory=RunningScale)
     averages: Averages = field(default_factory=Averages)
     epoch: int = 0
@@ -41,33 +117,34 @@ class TrainState:
     updates: int = 0
     recent_scores: list[float] = field(default_factory=list)  # newest SCORE_WINDOW evaluations
     best_score: float | None = None
+    evaluations_since_best: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*PHASES, "wall"), 0.0))
 
     @staticmethod
     def start(config: RunConfig) -> TrainState:
         """A run before its first epoch; all randomness comes from `config.seed`."""
-        device = torch.device(config.device)
+        preflight(config)
+        mode = MODES[config.mode]
         agent = Agent.seeded(config)
-        env = make(config.task, config.num_envs, seed=config.seed, num_threads=config.num_threads)
+        if config.init_world_model:
+            load_into(agent.world_model, Path(config.init_world_model), agent.tasks)
+        acting = Acting.start(config) if mode.online else None
         return TrainState(
             config=config,
             agent=agent,
             optimisers=_optimisers(agent, config),
-            env=env,
-            evaluator=Evaluator(config.task, config.evaluation, config.num_threads),
-            buffer=Buffer(
-                # Never larger than the run can fill.
-                min(config.buffer_capacity, config.epochs * config.horizon * config.num_envs),
-                config.num_envs,
-                env.obs_dim,
-                env.action_dim,
-                device,
-            ),
-            generator=torch.Generator(device).manual_seed(config.seed),
-            obs=env.reset(),
-            episode_return=np.zeros(config.num_envs),
-            episode_length=np.zeros(config.num_envs, dtype=np.int64),
+            acting=acting,
+            experience=_dataset(config) if acting is None else acting.buffer,
+            evaluator=Evaluator(config) if mode.trains_policy else None,
+            generator=torch.Generator(config.device).manual_seed(config.seed),
         )
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do: all epochs done, or patience at its end."""
+        patience = self.config.patience
+        stale = bool(patience) and self.evaluations_since_best >= patience
+        return stale or self.epoch >= self.config.epochs
 
     @property
     def score(self) -> float | None:
@@ -79,20 +156,12 @@ class TrainState:
         return {
             "agent": self.agent.state_dict(),
             "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
-            "env": _to_tensors(self.env.state_dict()),
-            "buffer": self.buffer.state_dict(),
+            "acting": self.acting.state_dict() if self.acting else {},
+            "experience": self.experience.state_dict(),
             "generator": self.generator.get_state(),
-            "obs": torch.from_numpy(self.obs),
-            "episode_return": torch.from_numpy(self.episode_return),
-            "episode_length": torch.from_numpy(self.episode_length),
             "scale": self.scale.state_dict(),
             "averages": self.averages.state_dict(),
-            "epoch": self.epoch,
-            "env_steps": self.env_steps,
-            "updates": self.updates,
-            "recent_scores": list(self.recent_scores),
-            "best_score": self.best_score,
-            "seconds": dict(self.seconds),
+            **{name: copy.copy(getattr(self, name)) for name in _PLAIN},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -100,30 +169,38 @@ class TrainState:
         self.agent.load_state_dict(state["agent"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
-        self.env.load_state_dict(_to_arrays(state["env"]))
-        self.buffer.load_state_dict(state["buffer"])
+        self.experience.load_state_dict(state["experience"])
+        if self.acting:
+            self.acting.load_state_dict(state["acting"])
         self.generator.set_state(state["generator"])
-        self.obs = state["obs"].numpy()
-        self.episode_return = state["episode_return"].numpy()
-        self.episode_length = state["episode_length"].numpy()
         self.scale.load_state_dict(state["scale"])
         self.averages.load_state_dict(state["averages"])
-        for name in ("epoch", "env_steps", "updates", "recent_scores", "best_score", "seconds"):
+        for name in _PLAIN:
             setattr(self, name, state[name])
 
     def close(self) -> None:
         """Free the simulators."""
-        self.env.close()
-        self.evaluator.close()
+        if self.acting:
+            self.acting.envs.close()
+        if self.evaluator:
+            self.evaluator.close()
+
+
+def _dataset(config: RunConfig) -> Experience:
+    tasks = task_set(config.world_model.task_set or config.task)
+    names = task_set(config.task).names
+    return open_dataset(Path(config.dataset), tasks, names, torch.device(config.device))
 
 
 def _optimisers(agent: Agent, config: RunConfig) -> dict[str, torch.optim.Adam]:
-    optim = config.optim
-    modules: dict[str, tuple[nn.Module, float]] = {
-        "world_model": (agent.world_model, optim.wm_lr),
-        "actor": (agent.policy, optim.actor_lr),
-        "critic": (agent.critic, optim.critic_lr),
-    }
+    """One for every network that this mode trains."""
+    optim, mode = config.optim, MODES[config.mode]
+    modules: dict[str, tuple[nn.Module, float]] = {}
+    if mode.trains_world_model:
+        modules["world_model"] = (agent.world_model, optim.wm_lr)
+    if mode.trains_policy:
+        modules["actor"] = (agent.policy, optim.actor_lr)
+        modules["critic"] = (agent.critic, optim.critic_lr)
     return {
         name: torch.optim.Adam(module.parameters(), lr=lr, betas=optim.betas, fused=True)
         for name, (module, lr) in modules.items()

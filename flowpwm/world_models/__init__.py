@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from flowpwm.world_models.base import Sequences, WorldModel, WorldModelConfig
+from flowpwm.envs.tasks import TaskSet
+from flowpwm.experience import Sequences
+from flowpwm.world_models.base import WorldModel, WorldModelConfig
 from flowpwm.world_models.flow import FlowWorldModel, FlowWorldModelConfig
 from flowpwm.world_models.mlp import MLPWorldModel, MLPWorldModelConfig
 
@@ -22,9 +24,9 @@ WORLD_MODELS: dict[str, Kind] = {
 }
 
 
-def make_world_model(config: WorldModelConfig, obs_dim: int, action_dim: int) -> WorldModel:
-    """The untrained model that `config` describes."""
-    return WORLD_MODELS[config.kind].model(config, obs_dim, action_dim)
+def make_world_model(config: WorldModelConfig, tasks: TaskSet) -> WorldModel:
+    """The untrained model that `config` describes, sized for `tasks`."""
+    return WORLD_MODELS[config.kind].model(config, tasks)
 
 
 __all__ = ["WORLD_MODELS", "Sequences", "WorldModel", "WorldModelConfig", "make_world_model"]

@@ -1,33 +1,62 @@
-"""What every world model shares: encoder, reward head, decoder and the sequence loss."""
+"""What every world model shares: encoder, task embedding, heads, decoder and the sequence loss."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from flowpwm import twohot
-from flowpwm.checks import ConfigError, at_least, layer_sizes, positive, within
-from flowpwm.networks import SIMNORM_GROUP, mlp
+from flowpwm.checks import ConfigError, at_least, layer_sizes, one_of, positive, within
+from flowpwm.envs.tasks import TaskSet
+from flowpwm.experience import Sequences
+from flowpwm.networks import ACTIVATIONS, SIMNORM_GROUP, TaskEmbedding, join, mlp
+
+
+def _mse_broadcast(logits: Tensor, reward: Tensor) -> Tensor:
+    # An ablation: every logit is drawn to the reward itself, all rows of the head stay equal, and
+    # the decoded reward is the same in every state.
+    return (logits - reward.unsqueeze(-1)).square().mean(-1)
+
+
+REWARD_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "two_hot": twohot.cross_entropy,
+    "mse_broadcast": _mse_broadcast,
+}
+OBSERVATION_TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    # symlog keeps joint speeds of tens of radians a second in the range of the other inputs.
+    "symlog": twohot.symlog,
+    "none": lambda obs: obs,
+}
 
 
 @dataclass(frozen=True)
 class WorldModelConfig:
-    """Sizes and loss weights that do not depend on the kind of dynamics."""
+    """Sizes and loss weights that do not depend on the kind of dynamics.
+
+    `task_set` names the tasks that the embedding covers, where they are more than the run's own.
+    """
 
     kind: str = ""
+    task_set: str = ""
+    task_dim: int = 0
     latent_dim: int = 512
     encoder_units: tuple[int, ...] = (256,)
     units: tuple[int, ...] = (512, 512)
+    activation: str = "mish"
     num_bins: int = 101
+    observation_transform: str = "symlog"
+    reward_loss: str = "two_hot"
     dynamics_weight: float = 100.0
     reward_weight: float = 0.5
     # Anchors the encoder: without it the cheapest consistent latent is one that never moves.
     reconstruction_weight: float = 1.0
+    continuation_weight: float = 1.0  # of the head that tells final states, where tasks have any
     # Weight of a step t of a sequence is rho^t (TD-MPC2, eq. 3).
     rho: float = 0.9
 
@@ -44,62 +73,89 @@ class WorldModelConfig:
         at_least("world_model.num_bins", self.num_bins, 2)
         for name in ("dynamics_weight", "reward_weight"):
             positive(f"world_model.{name}", getattr(self, name))
-        at_least("world_model.reconstruction_weight", self.reconstruction_weight, 0)
+        for name in ("task_dim", "reconstruction_weight", "continuation_weight"):
+            at_least(f"world_model.{name}", getattr(self, name), 0)
+        one_of("world_model.activation", self.activation, ACTIVATIONS)
+        one_of("world_model.reward_loss", self.reward_loss, REWARD_LOSSES)
+        one_of(
+            "world_model.observation_transform", self.observation_transform, OBSERVATION_TRANSFORMS
+        )
         within("world_model.rho", self.rho, 0.0, 1.0)
 
 
-class Sequences(NamedTuple):
-    """H transitions of B environments in a row, hence T = H + 1 observations; time first.
-
-    `mask` is False from the first step after an episode's end or the newest stored transition on.
-    """
-
-    obs: Float[Tensor, "T B O"]
-    action: Float[Tensor, "H B A"]
-    reward: Float[Tensor, "H B"]
-    mask: Bool[Tensor, "H B"]
-
-
 class WorldModel(nn.Module, ABC):
-    """Encoder z = h(o), latent dynamics z' = d(z, a) and reward head R(z, a).
+    """Encoder z = h(o, e), latent dynamics z' = d(z, e, a) and reward head R(z, e, a).
 
-    Heads take their inputs in the order (z, action), as TD-MPC2's weights expect.
+    e is the task's embedding, of width 0 where there is one task. Every network takes its inputs
+    in the order (observation or latent, embedding, action), as TD-MPC2's weights expect.
     """
 
-    def __init__(self, config: WorldModelConfig, obs_dim: int, action_dim: int):
+    def __init__(self, config: WorldModelConfig, tasks: TaskSet):
         super().__init__()
         self.config = config
-        joint = config.latent_dim + action_dim
-        self.encoder = mlp(obs_dim, config.encoder_units, config.latent_dim, last="simnorm")
-        self.reward_head = mlp(joint, config.units, config.num_bins, zero_last=True)
-        self.decoder = nn.Linear(config.latent_dim, obs_dim)
+        self.action_dim = tasks.action_dim
+        self.embedding = TaskEmbedding(len(tasks), config.task_dim)
+        latent = config.latent_dim + config.task_dim
+        joint = latent + tasks.action_dim
+        self.encoder = mlp(
+            tasks.obs_dim + config.task_dim,
+            config.encoder_units,
+            config.latent_dim,
+            last="simnorm",
+            activation=config.activation,
+        )
+        self.reward_head = mlp(
+            joint, config.units, config.num_bins, zero_last=True, activation=config.activation
+        )
+        self.decoder = (
+            nn.Linear(config.latent_dim, tasks.obs_dim)
+            if config.reconstruction_weight > 0
+            else None
+        )
+        self.continuation_head = (
+            mlp(latent, config.units, 1, zero_last=True, activation=config.activation)
+            if tasks.terminates and config.continuation_weight > 0
+            else None
+        )
+        self.transform = OBSERVATION_TRANSFORMS[config.observation_transform]
+        self.reward_loss = REWARD_LOSSES[config.reward_loss]
 
-    def encode(self, obs: Float[Tensor, "*B O"]) -> Float[Tensor, "*B D"]:
-        """The latents of observations."""
-        # symlog keeps joint speeds of tens of radians a second in the range of the other inputs.
-        return self.encoder(twohot.symlog(obs))
+    def embed(self, task: Int64[Tensor, " B"]) -> Float[Tensor, "B E"]:
+        """The embeddings of task ids, of norm 1 at most."""
+        return self.embedding(task)
+
+    def encode(self, obs: Float[Tensor, "*B O"], e: Float[Tensor, "*#B E"]) -> Tensor:
+        """The latents of observations, [*B, D]; `e` is broadcast over leading axes."""
+        return self.encoder(join(self.transform(obs), e))
 
     @abstractmethod
-    def next(self, z: Float[Tensor, "*B D"], action: Float[Tensor, "*B A"]) -> Tensor:
+    def next(
+        self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"], action: Float[Tensor, "*B A"]
+    ) -> Tensor:
         """The latent one environment step later, [*B, D]; every SimNorm group sums to 1."""
 
     @abstractmethod
     def dynamics_parameters(self) -> int:
         """Trainable parameters of the dynamics alone."""
 
+    def draw(self, horizon: int, batch: int, generator: torch.Generator) -> Float[Tensor, "H B N"]:
+        """The random numbers that one `loss` needs, N for a transition."""
+        return torch.empty(horizon, batch, 0, device=generator.device)
+
     def dynamics_loss(
         self,
         latents: Float[Tensor, "T B D"],
         rollout: Float[Tensor, "H B D"] | None,
+        e: Float[Tensor, "B E"],
         sequences: Sequences,
         weight: Float[Tensor, "H B"],
-        generator: torch.Generator,
+        noise: Float[Tensor, "H B N"],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error of the rolled-out latents against the encoded ones, weighted over H, B.
 
-        `weight` sums to 1. The targets are detached: they are measurements, not predictions.
+        The targets are detached: they are measurements, not predictions.
         """
-        del sequences, generator
+        del e, sequences, noise
         assert rollout is not None
         error = (rollout - latents[1:].detach()).square().mean(-1)
         return (weight * error).sum(), {}
@@ -108,45 +164,67 @@ class WorldModel(nn.Module, ABC):
         """Whether the loss rolls the dynamics out from the first latent of a sequence."""
         return True
 
-    def reward_logits(self, z: Float[Tensor, "*B D"], action: Float[Tensor, "*B A"]) -> Tensor:
+    def reward_logits(
+        self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"], action: Float[Tensor, "*B A"]
+    ) -> Tensor:
         """Logits of the two-hot reward for acting in a latent, [*B, bins]."""
-        return self.reward_head(torch.cat([z, action], dim=-1))
+        return self.reward_head(join(z, e, action))
 
-    def rollout(self, z: Float[Tensor, "B D"], action: Float[Tensor, "H B A"]) -> Tensor:
+    def continuation(
+        self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"]
+    ) -> Float[Tensor, "*B"] | None:
+        """The probability that a state has a future; None where no task has final states."""
+        if self.continuation_head is None:
+            return None
+        return torch.sigmoid(self.continuation_head(join(z, e)).squeeze(-1))
+
+    def rollout(
+        self, z: Float[Tensor, "B D"], e: Float[Tensor, "B E"], action: Float[Tensor, "H B A"]
+    ) -> Tensor:
         """The latents after each of the H actions, [H, B, D]."""
         steps = []
         for a in action.unbind(0):
-            z = self.next(z, a)
+            z = self.next(z, e, a)
             steps.append(z)
         return torch.stack(steps)
 
-    def loss(
-        self, sequences: Sequences, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Consistency + reward + reconstruction, averaged over the valid steps.
+    def step_weights(self, mask: Bool[Tensor, "H B"]) -> Float[Tensor, "H B"]:
+        """The share of each step in the loss: rho^t where valid, 1 in sum over the batch."""
+        discount = self.config.rho ** torch.arange(len(mask), device=mask.device)
+        weight = mask * discount.unsqueeze(-1)
+        return weight / weight.sum()
 
-        Returns the scalar loss and its detached parts (PWM eq. 5; TD-MPC2 eq. 3).
+    def loss(
+        self, sequences: Sequences, weight: Float[Tensor, "H B"], noise: Float[Tensor, "H B N"]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Consistency + reward + reconstruction + continuation, weighted by `step_weights`.
+
+        Returns the scalar loss and its detached parts (PWM eq. 5; TD-MPC2 eq. 3). Of a part of a
+        batch it is that part's share: the parts' losses add up to the whole batch's.
         """
         config = self.config
-        latents = self.encode(sequences.obs)
-        rollout = self.rollout(latents[0], sequences.action) if self.needs_rollout() else None
-        discount = config.rho ** torch.arange(len(sequences.mask), device=latents.device)
-        weight = sequences.mask * discount.unsqueeze(-1)
-        weight = weight / weight.sum()
+        e = self.embed(sequences.task)
+        latents = self.encode(sequences.obs, e)
+        rollout = self.rollout(latents[0], e, sequences.action) if self.needs_rollout() else None
 
-        dynamics, parts = self.dynamics_loss(latents, rollout, sequences, weight, generator)
+        dynamics, parts = self.dynamics_loss(latents, rollout, e, sequences, weight, noise)
         # Reward is learned where it will be asked for: on the model's own latents.
         start = latents[:-1] if rollout is None else torch.cat([latents[:1], rollout[:-1]])
-        logits = self.reward_logits(start, sequences.action)
-        reward = (weight * twohot.cross_entropy(logits, sequences.reward)).sum()
-        decoded = self.decoder(latents[:-1])
-        reconstruction = (decoded - twohot.symlog(sequences.obs[:-1])).square().mean(-1)
-        reconstruction = (weight * reconstruction).sum()
+        logits = self.reward_logits(start, e, sequences.action)
+        reward = (weight * self.reward_loss(logits, sequences.reward)).sum()
+        total = config.dynamics_weight * dynamics + config.reward_weight * reward
+        parts |= {"dynamics": dynamics, "reward": reward}
 
-        total = (
-            config.dynamics_weight * dynamics
-            + config.reward_weight * reward
-            + config.reconstruction_weight * reconstruction
-        )
-        metrics = {"dynamics": dynamics, "reward": reward, "reconstruction": reconstruction}
-        return total, {k: v.detach() for k, v in (metrics | parts).items()}
+        if self.decoder is not None:
+            error = self.decoder(latents[:-1]) - self.transform(sequences.obs[:-1])
+            parts["reconstruction"] = (weight * error.square().mean(-1)).sum()
+            total = total + config.reconstruction_weight * parts["reconstruction"]
+        if self.continuation_head is not None:
+            reached = latents[1:] if rollout is None else rollout
+            logit = self.continuation_head(join(reached, e)).squeeze(-1)
+            error = F.binary_cross_entropy_with_logits(
+                logit, (~sequences.terminated).to(logit), reduction="none"
+            )
+            parts["continuation"] = (weight * error).sum()
+            total = total + config.continuation_weight * parts["continuation"]
+        return total, {name: value.detach() for name, value in parts.items()}

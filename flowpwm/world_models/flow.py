@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowpwm.checks import at_least, one_of
+from flowpwm.checks import ConfigError, at_least, one_of
+from flowpwm.envs.tasks import TaskSet
+from flowpwm.experience import Sequences
 from flowpwm.integrators import INTEGRATORS, integrate
-from flowpwm.networks import SIMNORM_GROUP, count_parameters, mlp
-from flowpwm.world_models.base import Sequences, WorldModel, WorldModelConfig
+from flowpwm.networks import SIMNORM_GROUP, count_parameters, join, mlp
+from flowpwm.world_models.base import WorldModel, WorldModelConfig
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -56,7 +59,8 @@ def to_simplex(z: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
     descending = groups.sort(dim=-1, descending=True).values
     count = torch.arange(1, SIMNORM_GROUP + 1, device=z.device, dtype=z.dtype)
     excess = (descending.cumsum(-1) - 1) / count
-    support = (descending > excess).sum(-1, keepdim=True)
+    # At least the largest; NaN compares as False and has to get as far as a loss, which names it.
+    support = (descending > excess).sum(-1, keepdim=True).clamp_min(1)
     return torch.relu(groups - excess.gather(-1, support - 1)).flatten(-2)
 
 
@@ -77,6 +81,36 @@ RETRACTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class Chart(NamedTuple):
+    """Coordinates in which the ODE runs: a latent in, back out of its end, and how errors count.
+
+    `push` carries a velocity in coordinates, at a point of them, to the latent's own units. `leave`
+    is None where the configured retraction leads back.
+    """
+
+    enter: Callable[[Tensor], Tensor]
+    leave: Callable[[Tensor], Tensor] | None
+    push: Callable[[Tensor, Tensor], Tensor]
+
+
+def _softmax(y: Tensor) -> Tensor:
+    return torch.softmax(_groups(y), dim=-1).flatten(-2)
+
+
+def _push_softmax(y: Tensor, v: Tensor) -> Tensor:
+    # The derivative of the softmax at y along v.
+    z, v = torch.softmax(_groups(y), dim=-1), _groups(v)
+    return (z * (v - (z * v).sum(-1, keepdim=True))).flatten(-2)
+
+
+CHARTS: dict[str, Chart] = {
+    "simplex": Chart(lambda z: z, None, lambda y, v: v),
+    # Ends in a softmax: nothing to project or retract, and no entry ever reaches 0.
+    "logits": Chart(lambda z: to_tangent(z.clamp_min(1e-4).log()), _softmax, _push_softmax),
+}
+OBJECTIVES = ("flow_matching", "mean_flow")
+
+
 @dataclass(frozen=True)
 class FlowWorldModelConfig(WorldModelConfig):
     """How the velocity is learned and integrated.
@@ -84,6 +118,8 @@ class FlowWorldModelConfig(WorldModelConfig):
     `consistency` says where flow matching starts: at encoded latents (one batched velocity call a
     update, whatever the substeps) or at the model's own rolled-out ones. `wm_rollout_weight`
     weighs a squared error of the rolled-out latents beside it; at 0 nothing is rolled out.
+    With `mean_flow` the network gives the average velocity of a step instead of the velocity at a
+    point (Geng et al. 2025, "Mean Flows for One-step Generative Modeling").
     """
 
     kind: str = "flow"
@@ -93,6 +129,9 @@ class FlowWorldModelConfig(WorldModelConfig):
     consistency: str = "teacher_forced"
     wm_rollout_weight: float = 1.0
     flow_matching_weight: float = 1.0
+    objective: str = "flow_matching"
+    chart: str = "simplex"
+    velocity_head: str = "linear"
     project_velocity: bool = True
     retraction: str = "simplex"
 
@@ -101,6 +140,19 @@ class FlowWorldModelConfig(WorldModelConfig):
         one_of("world_model.integrator", self.integrator, INTEGRATORS)
         one_of("world_model.tau_sampling", self.tau_sampling, TAU_SAMPLING)
         one_of("world_model.retraction", self.retraction, RETRACTIONS)
+        one_of("world_model.velocity_head", self.velocity_head, ("linear", "simnorm"))
+        one_of("world_model.chart", self.chart, CHARTS)
+        one_of("world_model.objective", self.objective, OBJECTIVES)
+        if self.objective == "mean_flow" and self.integrator != "euler":
+            raise ConfigError(
+                "world_model.objective=mean_flow averages over whole steps and needs "
+                f"world_model.integrator=euler, got {self.integrator!r}"
+            )
+        if self.retraction == "rescale" and not self.project_velocity:
+            raise ConfigError(
+                "world_model.retraction=rescale needs world_model.project_velocity=true: without "
+                "it a group can sum to 0, which no factor brings back to 1"
+            )
         one_of("world_model.consistency", self.consistency, ("teacher_forced", "rollout"))
         at_least("world_model.substeps", self.substeps, 1)
         at_least("world_model.wm_rollout_weight", self.wm_rollout_weight, 0)
@@ -118,32 +170,62 @@ class FlowWorldModel(WorldModel):
 
     config: FlowWorldModelConfig
 
-    def __init__(self, config: FlowWorldModelConfig, obs_dim: int, action_dim: int):
-        super().__init__(config, obs_dim, action_dim)
-        joint = config.latent_dim + action_dim + 1
-        # A plain head, since z1 - z0 has both signs; zero: it starts by standing still.
-        self.velocity_head = mlp(joint, config.units, config.latent_dim, zero_last=True)
-        self.retract = RETRACTIONS[config.retraction]
+    def __init__(self, config: FlowWorldModelConfig, tasks: TaskSet):
+        super().__init__(config, tasks)
+        # tau, and for an average velocity the size of the step that starts there.
+        self.times = 2 if config.objective == "mean_flow" else 1
+        joint = config.latent_dim + config.task_dim + tasks.action_dim + self.times
+        # A plain head, since z1 - z0 has both signs; zero: it starts by standing still. A SimNorm
+        # head is an ablation: positive, it cannot point back.
+        linear = config.velocity_head == "linear"
+        self.velocity_head = mlp(
+            joint,
+            config.units,
+            config.latent_dim,
+            last="linear" if linear else "simnorm",
+            zero_last=linear,
+            activation=config.activation,
+        )
+        self.chart = CHARTS[config.chart]
+        self.retract = self.chart.leave or RETRACTIONS[config.retraction]
 
     def velocity(
         self,
         z: Float[Tensor, "*B D"],
+        e: Float[Tensor, "*#B E"],
         action: Float[Tensor, "*B A"],
-        tau: Float[Tensor, "*B 1"],
+        times: Float[Tensor, "*B times"],
     ) -> Float[Tensor, "*B D"]:
-        """dz/dtau at a point of the path; along the simplices if `project_velocity`."""
-        v = self.velocity_head(torch.cat([z, action, tau], dim=-1))
+        """dz/dtau at a point of the path; along the simplices if `project_velocity`.
+
+        `times` holds tau and, for a mean flow, the size of the step.
+        """
+        v = self.velocity_head(join(z, e, action, times))
         return to_tangent(v) if self.config.project_velocity else v
 
-    def next(self, z: Float[Tensor, "*B D"], action: Float[Tensor, "*B A"]) -> Tensor:
+    def next(
+        self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"], action: Float[Tensor, "*B A"]
+    ) -> Tensor:
         """Integrate the velocity over one environment step, then retract."""
         one = torch.ones_like(z[..., :1])
 
-        def velocity(z: Tensor, tau: float) -> Tensor:
-            return self.velocity(z, action, one * tau)
+        def velocity(y: Tensor, tau: float) -> Tensor:
+            times = [one * tau, one / self.config.substeps][: self.times]
+            return self.velocity(y, e, action, torch.cat(times, dim=-1))
 
-        end = integrate(velocity, z, self.config.integrator, self.config.substeps)
-        return self.retract(end)
+        start = self.chart.enter(z)
+        return self.retract(
+            integrate(velocity, start, self.config.integrator, self.config.substeps)
+        )
+
+    def draw(self, horizon: int, batch: int, generator: torch.Generator) -> Float[Tensor, "H B N"]:
+        """A tau for every transition and, for a mean flow, the size of a step from there."""
+        tau = TAU_SAMPLING[self.config.tau_sampling]((horizon, batch, 1), generator)
+        if self.times == 1:
+            return tau
+        size, keep = torch.rand(2, *tau.shape, generator=generator, device=tau.device)
+        # Half of the steps have size 0, where the average is the velocity itself.
+        return torch.cat([tau, (1 - tau) * size * (keep < 0.5)], dim=-1)
 
     def needs_rollout(self) -> bool:
         """Only a rollout's error or a rolled-out start of flow matching asks for one."""
@@ -153,9 +235,10 @@ class FlowWorldModel(WorldModel):
         self,
         latents: Float[Tensor, "T B D"],
         rollout: Float[Tensor, "H B D"] | None,
+        e: Float[Tensor, "B E"],
         sequences: Sequences,
         weight: Float[Tensor, "H B"],
-        generator: torch.Generator,
+        noise: Float[Tensor, "H B N"],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Flow matching plus the weighted squared error of the rollout."""
         config = self.config
@@ -166,11 +249,12 @@ class FlowWorldModel(WorldModel):
         if config.consistency == "rollout":
             assert rollout is not None
             z0 = torch.cat([z0[:1], rollout[:-1].detach()])
-        matching = (weight * self.flow_matching_error(z0, z1, sequences.action, generator)).sum()
+        error = self.flow_matching_error(z0, z1, e, sequences.action, noise)
+        matching = (weight * error).sum()
         loss = config.flow_matching_weight * matching
         parts = {"flow_matching": matching}
         if config.wm_rollout_weight > 0:
-            error, _ = super().dynamics_loss(latents, rollout, sequences, weight, generator)
+            error, _ = super().dynamics_loss(latents, rollout, e, sequences, weight, noise)
             loss = loss + config.wm_rollout_weight * error
             parts["rollout"] = error
         return loss, parts
@@ -179,16 +263,32 @@ class FlowWorldModel(WorldModel):
         self,
         z0: Float[Tensor, "*B D"],
         z1: Float[Tensor, "*B D"],
+        e: Float[Tensor, "*#B E"],
         action: Float[Tensor, "*B A"],
-        generator: torch.Generator,
+        times: Float[Tensor, "*B times"],
     ) -> Float[Tensor, "*B"]:
-        """|v(z_tau, a, tau) - (z1 - z0)|^2 / D at z_tau = (1 - tau) z0 + tau z1, random tau.
+        """|v(z_tau, e, a, tau) - (z1 - z0)|^2 / D at z_tau = (1 - tau) z0 + tau z1.
 
-        The conditional flow-matching loss of Lipman et al. 2023 (eq. 23, sigma_min = 0).
+        The conditional flow-matching loss of Lipman et al. 2023 (eq. 23, sigma_min = 0), in the
+        coordinates of the chart and measured in those of the latent. For a mean flow over a step
+        of size h the target gains h times the slope of the average velocity (Geng et al. 2025,
+        eq. 10, with the step's start in the place of its end).
         """
-        tau = TAU_SAMPLING[self.config.tau_sampling]((*z0.shape[:-1], 1), generator)
-        z_tau = torch.lerp(z0, z1, tau)
-        return (self.velocity(z_tau, action, tau) - (z1 - z0)).square().mean(-1)
+        y0, y1 = self.chart.enter(z0), self.chart.enter(z1)
+        tau = times[..., :1]
+        y_tau, target = torch.lerp(y0, y1, tau), y1 - y0
+        if self.times == 2:
+            target = target + times[..., 1:] * self._slope(y_tau, e, action, times, target)
+        error = self.velocity(y_tau, e, action, times) - target
+        return self.chart.push(y_tau, error).square().mean(-1)
+
+    @torch.no_grad()
+    def _slope(self, y: Tensor, e: Tensor, action: Tensor, times: Tensor, v: Tensor) -> Tensor:
+        """d/dtau of the average velocity along the path, the end of the step held fixed."""
+        forward = torch.tensor([1.0, -1.0], device=times.device).expand_as(times)
+        return torch.func.jvp(
+            lambda y, times: self.velocity(y, e, action, times), (y, times), (v, forward)
+        )[1]
 
     def dynamics_parameters(self) -> int:
         """Parameters of the velocity head."""

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowpwm.networks import count_parameters, mlp
+from flowpwm.envs.tasks import TaskSet
+from flowpwm.networks import count_parameters, join, mlp
 from flowpwm.world_models.base import WorldModel, WorldModelConfig
 
 
 @dataclass(frozen=True)
 class MLPWorldModelConfig(WorldModelConfig):
-    """z' = SimNorm(MLP(z, a)); it has no options of its own."""
+    """z' = SimNorm(MLP(z, e, a)); it has no options of its own."""
 
     kind: str = "mlp"
 
 
 class MLPWorldModel(WorldModel):
-    """One network from (z, a) to the next latent."""
+    """One network from (z, e, a) to the next latent."""
 
-    def __init__(self, config: MLPWorldModelConfig, obs_dim: int, action_dim: int):
-        super().__init__(config, obs_dim, action_dim)
-        joint = config.latent_dim + action_dim
-        self.dynamics = mlp(joint, config.units, config.latent_dim, last="simnorm")
+    def __init__(self, config: MLPWorldModelConfig, tasks: TaskSet):
+        super().__init__(config, tasks)
+        joint = config.latent_dim + config.task_dim + tasks.action_dim
+        self.dynamics = mlp(
+            joint, config.units, config.latent_dim, last="simnorm", activation=config.activation
+        )
 
-    def next(self, z: Float[Tensor, "*B D"], action: Float[Tensor, "*B A"]) -> Tensor:
-        """SimNorm of the network\'s output."""
-        return self.dynamics(torch.cat([z, action], dim=-1))
+    def next(
+        self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"], action: Float[Tensor, "*B A"]
+    ) -> Tensor:
+        """SimNorm of the network's output."""
+        return self.dynamics(join(z, e, action))
 
     def dynamics_parameters(self) -> int:
         """Parameters of that network."""

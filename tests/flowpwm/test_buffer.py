@@ -5,16 +5,29 @@ import torch
 
 from flowpwm.buffer import Buffer
 
-CPU = torch.device("cpu")
+
+def empty(capacity: int) -> Buffer:
+    """Of two environments: the first plays task 3, the second task 1."""
+    return Buffer(capacity, obs_dim=2, action_dim=1, task=torch.tensor([3, 1]))
 
 
-def filled(steps: int, capacity: int, ends: dict[int, list[int]] | None = None) -> Buffer:
+def filled(
+    steps: int,
+    capacity: int,
+    ends: dict[int, list[int]] | None = None,
+    deaths: dict[int, list[int]] | None = None,
+) -> Buffer:
     """Two environments whose observation is [env, step] and reward is the step."""
-    buffer = Buffer(capacity, 2, 2, 1, CPU)
+    buffer = empty(capacity)
+
+    def where(listed: dict[int, list[int]] | None, step: int) -> torch.Tensor:
+        return torch.tensor([step in (listed or {}).get(env, []) for env in range(2)])
+
     for step in range(steps):
         obs = torch.tensor([[0.0, step], [1.0, step]])
-        end = torch.tensor([step in (ends or {}).get(env, []) for env in range(2)])
-        buffer.add(obs, torch.full((2, 1), float(step)), obs[:, 1], obs + 0.5, end)
+        died = where(deaths, step)
+        end = where(ends, step) | died
+        buffer.add(obs, torch.full((2, 1), float(step)), obs[:, 1], obs + 0.5, died, end)
     return buffer
 
 
@@ -70,16 +83,56 @@ def test_starts_are_uniform_over_all_transitions_of_short_and_long_episodes() ->
 
 
 def test_a_restored_buffer_samples_the_same() -> None:
-    buffer = filled(37, capacity=40)
-    copy = Buffer(40, 2, 2, 1, CPU)
+    buffer = filled(37, capacity=40, ends={0: [20]}, deaths={1: [30]})
+    copy = empty(40)
     copy.load_state_dict(buffer.state_dict())
     one = buffer.sample(64, 4, torch.Generator().manual_seed(1))
     two = copy.sample(64, 4, torch.Generator().manual_seed(1))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
+def test_a_terminated_step_is_kept_apart_from_a_truncated_one() -> None:
+    buffer = filled(30, capacity=200, ends={0: [7]}, deaths={1: [5]})
+    batch = buffer.sample(4000, 4, torch.Generator().manual_seed(0))
+    env, step = batch.obs[0, :, 0], batch.reward
+    assert torch.equal(batch.terminated, (env == 1) & (step == 5))
+    # Both end their episodes.
+    for last, of in ((7, 0), (5, 1)):
+        start = (env == of) & (step[0] == last)
+        assert batch.mask[:, start].float().mean(1).tolist() == [1, 0, 0, 0]
+    dying = (env == 1) & (step[0] == 4)
+    assert (batch.terminated & batch.mask)[:, dying].float().mean(1).tolist() == [0, 1, 0, 0]
+
+
+def test_a_sequence_carries_the_task_of_its_environment() -> None:
+    buffer = filled(20, capacity=200)
+    batch = buffer.sample(100, 3, torch.Generator().manual_seed(0))
+    assert torch.equal(batch.task, torch.tensor([3, 1])[batch.obs[0, :, 0].long()])
+
+
+def test_observations_are_drawn_uniformly_with_their_tasks() -> None:
+    buffer = filled(37, capacity=40)  # 20 rows: steps 17..36 are held
+    obs, task = buffer.sample_obs(40_000, torch.Generator().manual_seed(0))
+    env, step = obs[:, 0].long(), obs[:, 1].long()
+    assert torch.equal(task, torch.tensor([3, 1])[env])
+    counts = torch.zeros(2, 37)
+    counts.index_put_((env, step), torch.ones(40_000), accumulate=True)
+    assert (counts[:, :17] == 0).all()
+    assert (counts[:, 17:] - 1000).abs().max() < 160
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_parts_of_a_batch_put_together_are_the_batch(parts: int) -> None:
+    batch = filled(30, capacity=200, ends={0: [7]}).sample(7, 4, torch.Generator().manual_seed(0))
+    split = batch.split(parts)
+    assert len(split) <= parts and sum(len(part.task) for part in split) == 7
+    for i, (name, whole) in enumerate(zip(batch._fields, batch, strict=True)):
+        together = torch.cat([part[i] for part in split], dim=0 if name == "task" else 1)
+        assert torch.equal(together, whole), name
+
+
 def test_an_empty_or_too_small_buffer_says_so() -> None:
     with pytest.raises(ValueError, match="empty buffer"):
-        Buffer(40, 2, 2, 1, CPU).sample(1, 1, torch.Generator())
+        empty(40).sample(1, 1, torch.Generator())
     with pytest.raises(ValueError, match="capacity 1 holds no step of 2 environments"):
-        Buffer(1, 2, 2, 1, CPU)
+        empty(1)

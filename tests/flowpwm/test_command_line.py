@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flowpwm.__main__ import main, parse_settings
+from flowpwm.__main__ import main
 from flowpwm.checks import ConfigError
+from flowpwm.commands import COMMANDS, load
+from flowpwm.commands.settings import parse_settings
+from flowpwm.storage import sha256
 
 TINY = [
     *("point-mass", "laptop", "flow", "epochs=4", "num_envs=4", "horizon=8", "report_every=1"),
@@ -20,13 +25,25 @@ TINY = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """Commands that run in this process take signals over."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "reports.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [2, 4]
-    assert len(rows[0]["returns"]) == 2
+    assert [len(row["returns"]["point-mass"]) for row in rows] == [2, 2]
     assert main(["evaluate", str(tmp_path / "best"), "--episodes", "3"]) == 0
-    assert "over 3 episodes of mean length 64" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1].startswith("point-mass (policy): return mean ")
+    assert "over 3 episodes of mean length 64" in printed
     assert main(["evaluate", str(tmp_path)]) == 2
     assert f"did you mean {tmp_path / 'best'}?" in capsys.readouterr().err
 
@@ -58,8 +75,125 @@ def test_params_counts_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     assert "dynamics" in out and "GFLOP an epoch" in out
 
 
+def test_params_of_several_tasks_counts_their_vectors(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["params", "reacher-easy+ant", "5M", "world_model.task_dim=96"]
+    assert main(words) == 0
+    counted = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines()[:9])
+    assert counted["embedding"] == "192" and counted["continuation"] != "0"
+
+
+def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for name in COMMANDS:
+        assert f"{name} {load(name).HELP}" in printed
+
+
+def test_a_run_whose_patience_ends_says_so_and_is_done_when_asked_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = [f"optim.{network}_lr=1e-30" for network in ("wm", "actor", "critic")]
+    words = ["train", *TINY, *still, "optim.schedule=constant", "patience=1", "epochs=40"]
+    words += ["--out", str(tmp_path)]
+    assert main(words) == 0
+    assert "stopped early: no better score in 1 evaluations" in capsys.readouterr().out
+    rows = (tmp_path / "reports.jsonl").read_text()
+    assert [json.loads(line)["epoch"] for line in rows.splitlines()] == [2, 4]
+    assert main(words) == 0
+    assert f"resuming {tmp_path / 'last'} at epoch 4" in capsys.readouterr().out
+    assert (tmp_path / "reports.jsonl").read_text() == rows
+
+
+def test_several_tasks_are_trained_and_evaluated_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*TINY[1:], "world_model.task_dim=4", "epochs=2", "--out", str(tmp_path)]
+    assert main(["train", "point-mass+pendulum-spin", *words]) == 0
+    assert " over 2 tasks" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "last"), "--episodes", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "point-mass (policy)",
+        "pendulum-spin (policy)",
+    ]
+    assert "of mean length 64" in lines[0] and "of mean length 500" in lines[1]
+
+
+def test_a_policy_is_evaluated_and_then_planned_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["world_model.units=[16]", "world_model.latent_dim=16", "epochs=2"]
+    assert main(["train", *TINY, *words, "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "last"), "--episodes", "1", "--plan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["point-mass (policy)", "point-mass (plan)"]
+
+
+def test_a_run_that_diverges_ends_with_code_1_and_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", *TINY, "world_model.dynamics_weight=3e38"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"diverged: (loss|grad)/world_model is (nan|inf) in epoch 1", line)
+
+
+def test_what_was_trained_on_a_gpu_is_evaluated_without_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
+    # Of a training on a GPU only this word differs.
+    config, manifest = tmp_path / "best" / "config.json", tmp_path / "best" / "manifest.json"
+    digest = sha256(config)
+    config.write_text(config.read_text().replace('"cpu"', '"cuda"'))
+    manifest.write_text(manifest.read_text().replace(digest, sha256(config)))
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "best"), "--episodes", "1"]) == 0
+    assert "over 1 episodes" in capsys.readouterr().out
+
+
+def test_a_world_model_is_pretrained_and_a_policy_learns_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From nothing to a policy by commands alone, as offline experiments go."""
+    chunks, data = str(tmp_path / "chunks"), str(tmp_path / "data")
+    assert main(["make-dataset", chunks, "--task", "pendulum-spin", "--episodes", "2"]) == 0
+    assert main(["convert-dataset", chunks, "--out", data]) == 0
+    assert "pendulum-spin" in capsys.readouterr().out
+
+    words = ["pendulum-spin", *TINY[1:], f"dataset={data}", "evaluation.episodes=1"]
+    model, policy = tmp_path / "model", tmp_path / "policy"
+    assert main(["train", *words, "mode=pretrain", "--out", str(model)]) == 0
+    assert "return -" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (model / "reports.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["env_steps"]) for row in rows] == [(2, 0), (4, 0)]
+    assert [(row["returns"], row["score"]) for row in rows] == [({}, None)] * 2
+
+    assert main(["evaluate", str(model / "best")]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {model / 'best'}: mode pretrain trains no policy to evaluate\n"
+
+    words += ["mode=policy_frozen", f"init_world_model={model / 'best'}", "epochs=2"]
+    assert main(["train", *words, "--out", str(policy)]) == 0
+    assert main(["evaluate", str(policy / "best"), "--episodes", "1"]) == 0
+    assert "pendulum-spin (policy): return mean" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
-    "words", [["train", "point-mas"], ["params", "point-mass", "integrator=heun"]]
+    "words",
+    [
+        ["train", "point-mas"],
+        ["params", "point-mass", "integrator=heun"],
+        ["train", "point-mass+reacher-esy"],
+        ["train", "mt30"],
+        ["train", "point-mass", "mode=pretrain"],
+        ["train", "point-mass", "mode=pretrain", "dataset=/no/such/folder"],
+        ["evaluate", "/no/such/folder"],
+        ["convert-dataset", "/no/such/folder", "--out", "/no/such/out"],
+        ["make-dataset", "/no/such/out"],
+    ],
 )
 def test_bad_settings_end_with_code_2_and_one_line(
     words: list[str], capsys: pytest.CaptureFixture[str]

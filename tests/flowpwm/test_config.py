@@ -1,5 +1,7 @@
 """Composition, and one clear line for everything that is wrong."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,8 @@ from flowpwm.config import (
     presets,
     to_dict,
 )
-from flowpwm.envs import ENVS
+from flowpwm.envs import ENVS, MT30
+from flowpwm.envs.tasks import TASK_SETS, task_set
 from flowpwm.world_models.flow import FlowWorldModelConfig
 from flowpwm.world_models.mlp import MLPWorldModelConfig
 
@@ -33,12 +36,17 @@ def test_a_preset_says_only_what_it_changes() -> None:
     assert changed == {"world_model.latent_dim", "world_model.units"}
 
 
-@pytest.mark.parametrize("task", ENVS)
-@pytest.mark.parametrize("preset", [p for p in presets() if p not in ENVS])
-def test_every_preset_composes_with_every_task(preset: str, task: str) -> None:
-    config = compose(f"{task} {preset}")
-    assert config.task == task
-    assert from_dict(to_dict(config)) == config
+@pytest.mark.parametrize("preset", [p for p in presets() if p not in {*ENVS, *TASK_SETS}])
+def test_every_preset_composes_with_every_task_that_it_covers(preset: str) -> None:
+    for task in ENVS:
+        covered = presets()[preset].get("world_model", {}).get("task_set", task)
+        if task in task_set(covered).names:
+            config = compose(f"{task} {preset}")
+            assert config.task == task
+            assert from_dict(to_dict(config)) == config
+        else:
+            with pytest.raises(ConfigError, match=f"'{covered}' does not cover task '{task}'"):
+                compose(f"{task} {preset}")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +69,18 @@ def test_every_preset_composes_with_every_task(preset: str, task: str) -> None:
         ("point-mass", {"discount": float("nan")}, "discount must lie in"),
         ("point-mass", {"optim.wm_lr": "1e-4"}, "optim.wm_lr must be a number, got '1e-4'"),
         ("point-mass", {"optim.wm_lr": float("inf")}, "optim.wm_lr must be positive and finite"),
+        ("point-mass", {"optim.wm_lr": 2.0}, "optim.wm_lr must be at most 1, got 2.0"),
+        (
+            "point-mass",
+            {"optim.betas": [0.9]},
+            r"betas must be two numbers in \[0, 1\), got \[0.9\]",
+        ),
+        ("point-mass", {"optim.betas": [0.9, 1.0]}, "optim.betas must be two numbers"),
+        (
+            "point-mass",
+            {"critic_minibatches": 2049},
+            r"at most horizon \* actor_batch_size \(2048\)",
+        ),
         ("point-mass", {"optim.schedule": "cosin"}, "unknown optim.schedule 'cosin'"),
         ("point-mass", {"task": "reacher-esy"}, "unknown task 'reacher-esy'.*'reacher-easy'"),
         ("point-mass", {"task": "???"}, "task must be set"),
@@ -82,12 +102,124 @@ def test_every_preset_composes_with_every_task(preset: str, task: str) -> None:
         ("point-mass", {"task": "${oc.env:HOME}"}, "must be a plain value"),
         ("point-mass", {"evaluation.every": 7}, "multiple of report_every"),
         ("point-mass", {"buffer_capacity": 10}, "buffer_capacity must be at least 2048"),
+        ("point-mass+reacher-esy", {}, "unknown task 'reacher-esy'.*Did you mean 'reacher-easy'"),
+        ("point-mass+", {}, "unknown task ''"),
+        ("point-mass+reacher-easy+point-mass", {}, r"'point-mass\+.*' names a task twice"),
+        ("mt31", {}, "unknown preset 'mt31'.*Did you mean 'mt30'"),
+        (
+            "point-mass+reacher-easy",
+            {},
+            "world_model.task_dim must be at least 1 for tasks 'point-mass.reacher-easy', got 0",
+        ),
+        ("point-mass", {"world_model.task_dim": -1}, "world_model.task_dim must be at least 0"),
+        (
+            "point-mass",
+            {"world_model.task_set": "point-mass+reacher-easy"},
+            "world_model.task_dim must be at least 1 for tasks 'point-mass.reacher-easy', got 0",
+        ),
+        (
+            "point-mass",
+            {"world_model.task_set": "mt30", "world_model.task_dim": 64},
+            "world_model.task_set 'mt30' does not cover task 'point-mass'",
+        ),
+        (
+            "walker-run+point-mass",
+            {"world_model.task_set": "mt30", "world_model.task_dim": 64},
+            "world_model.task_set 'mt30' does not cover task 'point-mass'",
+        ),
+        (
+            "point-mass",
+            {"world_model.task_set": "mt3", "world_model.task_dim": 64},
+            "unknown task 'mt3'",
+        ),
+        (
+            "point-mass+reacher-easy",
+            {"world_model.task_dim": 8, "num_envs": 33},
+            "num_envs must be a multiple of the 2 tasks, got 33",
+        ),
+        (
+            "mt30",
+            {"world_model.task_dim": 64},
+            "num_envs must be a multiple of the 30 tasks, got 128",
+        ),
+        (
+            "point-mass",
+            {"reward_timing": "pre_step"},
+            "reward_timing 'pre_step' does not fit task 'point-mass'; it has post_step",
+        ),
+        (
+            "ant+point-mass",
+            {"reward_timing": "pre_step", "world_model.task_dim": 8},
+            "reward_timing 'pre_step' does not fit task 'point-mass'; it has post_step",
+        ),
+        ("ant", {"reward_timing": "prestep"}, "'prestep' does not fit task 'ant'; it has .*pre_"),
+        ("point-mass", {"microbatches": 0}, "microbatches must be at least 1, got 0"),
+        (
+            "point-mass",
+            {"microbatches": 65, "actor_batch_size": 64},
+            r"at most wm_batch_size \(256\) and actor_batch_size \(64\), got 65",
+        ),
+        ("point-mass", {"patience": -1}, "patience must be at least 0, got -1"),
+        ("point-mass", {"optim.decay_start": 1.0}, r"optim.decay_start must lie in \[0.0, 0.99\]"),
+        ("point-mass", {"world_model.reward_loss": "mse"}, "unknown world_model.reward_loss 'mse'"),
+        (
+            "point-mass flow",
+            {"world_model.velocity_head": "softmax"},
+            "unknown world_model.velocity_head 'softmax'; known: linear, simnorm",
+        ),
+        (
+            "point-mass mlp",
+            {"world_model.velocity_head": "simnorm"},
+            "world_model.velocity_head is an option of world_model.kind=flow",
+        ),
+        *(
+            (
+                "point-mass",
+                {f"{part}.activation": "relu"},
+                f"unknown {part}.activation 'relu'; known: ",
+            )
+            for part in ("world_model", "policy", "critic")
+        ),
+        ("point-mass", {"exploration_correlation": 1.0}, r"must lie in \[0.0, 0.999\], got 1.0"),
+        (
+            "point-mass",
+            {"world_model.observation_transform": "log"},
+            "unknown world_model.observation_transform 'log'; known: symlog, none",
+        ),
     ],
 )
 def test_bad_input_is_named_in_one_line(preset: str, overrides: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         compose(preset, overrides)
     assert "\n" not in str(caught.value)
+
+
+def test_tasks_are_one_several_joined_or_a_named_set() -> None:
+    sizes = {"world_model.task_dim": 8, "num_envs": 30}
+    joined = compose("reacher-easy+walker-stand flow", sizes)
+    assert joined.task == "reacher-easy+walker-stand"
+    assert compose("", {"task": "reacher-easy+walker-stand"} | sizes).task == joined.task
+    named = compose("mt30 flow", sizes)
+    assert named.task == "mt30" and task_set(named.task).names == MT30
+    inside = compose("reacher-easy", sizes | {"world_model.task_set": "mt30"})
+    assert inside.task == "reacher-easy"
+    for config in (joined, named, inside):
+        assert from_dict(to_dict(config)) == config
+
+
+def test_a_reward_timing_that_a_task_offers_is_taken() -> None:
+    assert compose("ant", {"reward_timing": "pre_step"}).reward_timing == "pre_step"
+    assert compose("ant").reward_timing == "post_step"
+
+
+def test_baseline_and_flow_differ_in_the_flow_alone() -> None:
+    baseline, flow = (flatten(compose(f"cheetah-run laptop {kind}")) for kind in ("mlp", "flow"))
+    changed = {key for key in baseline if flow[key] != baseline[key]}
+    assert changed == {"world_model.kind"}
+    own = {f.name for f in dataclasses.fields(FlowWorldModelConfig)}
+    shared = {f.name for f in dataclasses.fields(MLPWorldModelConfig)}
+    assert flow.keys() - baseline.keys() == {f"world_model.{key}" for key in own - shared}
+    assert baseline.keys() <= flow.keys()
 
 
 KEYS = list(flatten(compose("point-mass flow")))
@@ -113,7 +245,10 @@ def test_the_id_knows_the_configuration_but_not_seed_or_evaluation() -> None:
 
 
 def test_an_epoch_is_horizon_times_environments() -> None:
-    assert env_steps_per_epoch(compose("point-mass", {"num_envs": 32, "horizon": 16})) == 512
+    sizes = {"num_envs": 32, "horizon": 16}
+    assert env_steps_per_epoch(compose("point-mass", sizes)) == 512
+    offline = {"mode": "pretrain", "dataset": "data"}
+    assert env_steps_per_epoch(compose("point-mass", sizes | offline)) == 0
 
 
 def test_the_default_baseline_is_the_mlp() -> None:

@@ -11,14 +11,62 @@ from flowpwm.cost import estimate
 from flowpwm.networks import count_parameters
 
 
-def test_parameters_are_those_of_the_real_networks() -> None:
-    config = compose("walker-stand laptop flow")
+@pytest.mark.parametrize(
+    ("preset", "changes", "there"),
+    [
+        ("walker-stand laptop flow", {}, {"decoder"}),
+        ("walker-stand laptop mlp", {"world_model.reconstruction_weight": 0.0}, set()),
+        (
+            "reacher-easy+walker-stand laptop flow flow_policy",
+            {"world_model.task_dim": 8},
+            {"decoder", "embedding"},
+        ),
+        ("ant laptop mlp", {}, {"decoder", "continuation"}),
+    ],
+)
+def test_parameters_are_those_of_the_real_networks(
+    preset: str, changes: dict[str, float], there: set[str]
+) -> None:
+    config = compose(preset, changes)
     agent = Agent(config)
     counts = estimate(config).parameters
     real = count_parameters(agent)
     # The policy's noise scale is a parameter too, and counted with it.
     assert counts["total"] == real
     assert sum(v for k, v in counts.items() if k != "total") == real
+    optional = {"decoder", "embedding", "continuation"}
+    assert {part for part in optional if counts[part]} == there
+
+
+def test_the_task_vectors_worked_by_hand() -> None:
+    counts = estimate(
+        compose("mt30 5M flow", {"world_model.task_dim": 64, "num_envs": 120})
+    ).parameters
+    assert counts["embedding"] == 30 * 64
+    # Inputs 24 + 64 to 256 units with LayerNorm, then to 512 latents with LayerNorm.
+    assert counts["encoder"] == (88 * 256 + 3 * 256) + (256 * 512 + 3 * 512)
+
+
+def test_a_mode_costs_what_it_trains() -> None:
+    def flops(mode: str) -> float:
+        folders = {"dataset": "d"} if mode != "online" else {}
+        if mode.startswith("policy"):
+            folders["init_world_model"] = "w"
+        config = compose("cheetah-run laptop flow", {"mode": mode} | folders)
+        return estimate(config).flops_per_epoch
+
+    assert flops("pretrain") + flops("policy_frozen") == pytest.approx(flops("joint"))
+    assert flops("joint") == flops("policy_finetune") < flops("online")
+
+
+def test_parts_of_a_batch_save_the_memory_of_activations() -> None:
+    one, two, four = (
+        estimate(compose("cheetah-run 48M flow", {"microbatches": parts})).host_memory_bytes
+        for parts in (1, 2, 4)
+    )
+    # Halved, and halved again; the rest stays.
+    assert one - two == pytest.approx(2 * (two - four), rel=1e-6)
+    assert one - two > 500 * 2**20
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""Train one configuration in this process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from pathlib import Path
+
+import torch
+
+from flowpwm import checkpoint
+from flowpwm.commands import INTERRUPTED, OK
+from flowpwm.commands.settings import add_settings, parse_settings
+from flowpwm.config import config_id
+from flowpwm.modes import MODES
+from flowpwm.report import Report
+from flowpwm.state import TrainState
+from flowpwm.train import train
+
+HELP = "train one configuration; resumes from --out"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Settings, and where results go."""
+    add_settings(parser)
+    parser.add_argument("--out", type=Path, help="folder for checkpoints and reports.jsonl")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, print every evaluation, keep what --out asks for."""
+    config = parse_settings(options.settings)
+    torch.set_num_threads(config.num_threads)
+    last = options.out / "last" if options.out else None
+    if last is not None and checkpoint.exists(last):
+        state = checkpoint.load(last, config)
+        print(f"resuming {last} at epoch {state.epoch}")
+    else:
+        state = TrainState.start(config)
+    stopping: list[int] = []
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(name, lambda number, _frame: stopping.append(number))
+    print(f"{config_id(config)} seed {config.seed}: {config.task}, {config.epochs} epochs")
+    for report in train(state, should_stop=lambda: bool(stopping)):
+        if report.epoch % config.evaluation.every and report.epoch < config.epochs:
+            continue
+        _show(report)
+        if options.out:
+            _keep(state, report, options.out)
+    if state.finished and state.epoch < config.epochs:
+        print(f"stopped early: no better score in {config.patience} evaluations")
+    if stopping and last is not None and not state.finished:
+        checkpoint.save(state, last)
+        print(f"interrupted at epoch {state.epoch}; the same command goes on from {last}")
+    return INTERRUPTED if stopping and not state.finished else OK
+
+
+def _keep(state: TrainState, report: Report, out: Path) -> None:
+    row = {"epoch": report.epoch, "env_steps": report.env_steps, "score": report.score}
+    row["returns"] = {e.task: e.returns.tolist() for e in report.evaluations}
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "reports.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row | dict(report.metrics)) + "\n")
+    checkpoint.save(state, out / "last")
+    if report.is_best or not MODES[state.config.mode].trains_policy:
+        checkpoint.save(state, out / "best", resumable=False)
+
+
+def _show(report: Report) -> None:
+    shown = report.metrics
+    returns = ", ".join(f"{e.mean:7.1f} +- {e.std:5.1f}" for e in report.evaluations)
+    if len(report.evaluations) > 1:
+        returns = f"{report.return_mean:7.1f} over {len(report.evaluations)} tasks"
+    print(
+        f"epoch {report.epoch:6d}  env steps {report.env_steps:9d}  return {returns or '-'}  "
+        f"latent error {shown['model/latent_error_1']:.3f}/"
+        f"{shown.get('model/latent_error_h', float('nan')):.3f}  "
+        f"movement {shown['model/latent_movement']:.2f}  "
+        f"reward corr {shown.get('model/reward_correlation', float('nan')):.3f}  "
+        f"{shown['time/wall_s']:.0f} s",
+        flush=True,
+    )

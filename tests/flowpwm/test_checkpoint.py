@@ -1,0 +1,136 @@
+"""Checkpoints: whole or absent, every damage noticed, the one before it as a fallback."""
+
+import hashlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowpwm import checkpoint
+from flowpwm.checkpoint import CheckpointError
+from flowpwm.config import RunConfig
+from flowpwm.state import TrainState
+from flowpwm.train import train
+from tests.flowpwm.tiny import tiny
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Path]:
+    """Two checkpoints, of epoch 2 (previous) and 4 (last)."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "last"
+    config = tiny()
+    state = TrainState.start(config)
+    for report in train(state):
+        if report.epoch in (2, 4):
+            checkpoint.save(state, folder)
+        if report.epoch == 4:
+            checkpoint.save(state, folder.with_name("best"), resumable=False)
+            break
+    return config, folder
+
+
+def copy(saved: tuple[RunConfig, Path], tmp_path: Path) -> tuple[RunConfig, Path]:
+    shutil.copytree(saved[1].parent, tmp_path / "copy")
+    return saved[0], tmp_path / "copy" / "last"
+
+
+@pytest.mark.parametrize("name", ["agent.pt", "training.pt", "manifest.json", "config.json"])
+@pytest.mark.parametrize("keep", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_checkpoint_falls_back_to_the_previous_one(
+    saved: tuple[RunConfig, Path], tmp_path: Path, name: str, keep: float
+) -> None:
+    config, folder = copy(saved, tmp_path)
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: int(len(data) * keep)])
+    assert checkpoint.load(folder, config).epoch == 2
+
+
+def test_a_single_flipped_bit_is_noticed(saved: tuple[RunConfig, Path], tmp_path: Path) -> None:
+    config, folder = copy(saved, tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("agent.pt", "training.pt"):
+        data = bytearray((folder / name).read_bytes())
+        for position in rng.integers(len(data), size=20):
+            flipped = data.copy()
+            flipped[position] ^= 1 << int(rng.integers(8))
+            (folder / name).write_bytes(flipped)
+            with pytest.raises(CheckpointError, match=f"{name}: damaged"):
+                checkpoint.load_agent(folder)
+        (folder / name).write_bytes(data)
+    assert checkpoint.load(folder, config).epoch == 4
+
+
+def test_with_no_valid_checkpoint_left_every_reason_is_given(
+    saved: tuple[RunConfig, Path], tmp_path: Path
+) -> None:
+    config, folder = copy(saved, tmp_path)
+    (folder / "agent.pt").write_bytes(b"")
+    (folder.with_name("last.previous") / "manifest.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"agent.pt: damaged.*last.previous: no readable"):
+        checkpoint.load(folder, config)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        checkpoint.load(tmp_path / "absent", config)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_by_its_keys(
+    saved: tuple[RunConfig, Path],
+) -> None:
+    other = tiny(world_model__substeps=4, seed=7)
+    with pytest.raises(CheckpointError, match=r"seed: 0 then, 7 now.*substeps: 2 then, 4 now"):
+        checkpoint.load(saved[1], other)
+
+
+def test_evaluation_settings_may_change_between_save_and_resume(
+    saved: tuple[RunConfig, Path],
+) -> None:
+    assert checkpoint.load(saved[1], tiny(evaluation__episodes=5)).epoch == 4
+
+
+def test_the_best_checkpoint_keeps_the_policy_only(saved: tuple[RunConfig, Path]) -> None:
+    config, folder = saved
+    best = folder.with_name("best")
+    loaded, agent = checkpoint.load_agent(best)
+    assert loaded == config
+    obs = np.zeros((2, agent.tasks.obs_dim), np.float32)
+    assert agent.act(obs, torch.zeros(2, dtype=torch.int64)).shape == (2, 2)
+    with pytest.raises(CheckpointError, match="keeps a policy only"):
+        checkpoint.load(best, config)
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(
+    saved: tuple[RunConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = copy(saved, tmp_path)
+    state = checkpoint.load(folder, config)
+    before = sorted(p.name for p in folder.parent.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flowpwm.storage.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(state, folder)
+    monkeypatch.undo()
+    assert sorted(p.name for p in folder.parent.iterdir()) == before
+    assert checkpoint.load(folder, config).epoch == 4
+
+
+def test_a_checkpoint_executes_nothing_when_read(
+    saved: tuple[RunConfig, Path], tmp_path: Path
+) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    config, folder = copy(saved, tmp_path)
+    data = pickle.dumps(Bomb())
+    (folder / "training.pt").write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["training.pt"] = hashlib.sha256(data).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert checkpoint.load(folder, config).epoch == 2  # the previous one
+    assert not (tmp_path / "exploded").exists()
