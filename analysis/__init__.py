@@ -12,11 +12,12 @@ from analysis.curves import curves, seed_curves
 from analysis.figures import FIGURES, View
 from analysis.load import Frames, load
 from analysis.names import InputError
+from analysis.overall import conclusions, overall
 from analysis.report import report
 from analysis.scores import trial_scores
 from analysis.status import counts, status
 from analysis.summarize import failures, summarize
-from analysis.verdict import headline, sentence
+from analysis.verdict import headline, overall_sentence, sentence
 
 __all__ = [
     "FIGURES",
@@ -24,6 +25,7 @@ __all__ = [
     "InputError",
     "View",
     "compare",
+    "conclusions",
     "config_frame",
     "counts",
     "curves",
@@ -31,6 +33,8 @@ __all__ = [
     "failures",
     "headline",
     "load",
+    "overall",
+    "overall_sentence",
     "report",
     "seed_curves",
     "sentence",

@@ -13,12 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 import analysis
+from analysis.cells import place
 from analysis.compare import CORRECTIONS, PAIRINGS
 from analysis.curves import AXES
 from analysis.load import Frames
 from analysis.scores import WINDOW
 from analysis.status import read
-from analysis.verdict import interval, number
+from analysis.verdict import headlines, interval, number
 
 USAGE = 2
 ERROR = 1
@@ -72,12 +73,12 @@ def _parser() -> argparse.ArgumentParser:
         _scored(choices[name])
     choices["compare"].add_argument("--at", type=_at, default="final", help=_AT)
     choices["summary"].add_argument("--at", type=_at, default="final", help=_AT)
-    choices["curves"].add_argument("--x", choices=list(AXES), default="env_steps")
+    choices["curves"].add_argument("--x", choices=list(AXES), help="default: env_steps, or epochs")
     choices["curves"].add_argument("--stage", default="confirm", help="confirm, select or screen")
     return parser
 
 
-_AT = "final, peak, aulc or a number of env steps (default: final)"
+_AT = "final, peak, aulc or a number of env steps (offline: epochs); default: final"
 
 
 def _path(parser: argparse.ArgumentParser) -> None:
@@ -146,12 +147,17 @@ def _compare(args: argparse.Namespace) -> pd.DataFrame:
     return analysis.compare(frames, args.baseline, args.candidates, **options)
 
 
-def _compare_text(_: argparse.Namespace, table: pd.DataFrame) -> str:
-    lines = [analysis.headline(table)]
+def _compare_text(args: argparse.Namespace, table: pd.DataFrame) -> str:
+    lines = headlines(table)
+    if table["task"].nunique() > 1:
+        names = ("score", "at", "window", "pair", "margin", "scale")
+        options = {name: getattr(args, name) for name in names}
+        together = analysis.overall(_load(args), args.baseline, args.candidates, **options)
+        lines += [analysis.overall_sentence(row) for _, row in together.iterrows()]
     if len(table):
         shown = pd.DataFrame(
             {
-                "task": table["task"],
+                "task": [place(*key) for key in zip(table["task"], table["cell"], strict=True)],
                 "candidate": table["candidate"],
                 "mean": table["candidate_mean"].map(number),
                 "baseline": table["baseline"],

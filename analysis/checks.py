@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
+from analysis.cells import place
 from analysis.compare import arm_scores
 from analysis.load import Frames
 from analysis.scores import DONE, WINDOW, points, smoothed, trial_scores, usable
@@ -38,16 +39,17 @@ def warnings_of(
         *_collapsed(scores),
         *_budgets(scores),
         *_protocols(frames),
-        *_still_improving(frames, score, window),
+        *_still_improving(frames, scores[["trial_id", "task", "place", "label"]], score, window),
         *_winners_curse(frames, score, window, scale),
     ]
 
 
 def _not_learned(comparison: pd.DataFrame) -> list[str]:
     return [
-        f"Not learned: on {row['task']} both {row['candidate']} ({number(row['candidate_mean'])}) "
-        f"and {row['baseline']} ({number(row['baseline_mean'])}) are far below what the task "
-        "allows; the difference says little about what they can do."
+        f"Not learned: on {place(row['task'], row['cell'])} both {row['candidate']} "
+        f"({number(row['candidate_mean'])}) and {row['baseline']} "
+        f"({number(row['baseline_mean'])}) are far below what the task allows; the difference says "
+        "little about what they can do."
         for row in comparison[comparison["not_learned"].astype(bool)].to_dict("records")
     ]
 
@@ -63,13 +65,13 @@ def _failed(frames: Frames) -> list[str]:
 
 def _missing(scores: pd.DataFrame) -> list[str]:
     lines = []
-    for (task, label), group in scores.groupby(["task", "label"]):
+    for (where, label), group in scores.groupby(["place", "label"]):
         left_out = group[~group["counts"]]
         if len(left_out):
             seeds = ", ".join(map(str, sorted(left_out["seed"])))
             states = ", ".join(sorted(left_out["status"].str.lower().unique()))
             lines.append(
-                f"Missing: {len(left_out)} of {len(group)} seeds of {label} on {task} are not in "
+                f"Missing: {len(left_out)} of {len(group)} seeds of {label} on {where} are not in "
                 f"the result ({states}; seeds {seeds})."
             )
     return lines
@@ -89,10 +91,10 @@ def _few_seeds(comparison: pd.DataFrame) -> list[str]:
 
 def _diverged(scores: pd.DataFrame) -> list[str]:
     lines = []
-    for (task, label), group in scores.groupby(["task", "label"]):
+    for (where, label), group in scores.groupby(["place", "label"]):
         if k := int(group["diverged"].sum()):
             lines.append(
-                f"Diverged: {k} of {len(group)} seeds of {label} on {task}; each counts as a "
+                f"Diverged: {k} of {len(group)} seeds of {label} on {where}; each counts as a "
                 "return of 0."
             )
     return lines
@@ -100,12 +102,12 @@ def _diverged(scores: pd.DataFrame) -> list[str]:
 
 def _collapsed(scores: pd.DataFrame) -> list[str]:
     lines = []
-    for (task, label), group in scores[scores["counts"]].groupby(["task", "label"]):
+    for (where, label), group in scores[scores["counts"]].groupby(["place", "label"]):
         k, n = int(group["collapsed"].sum()), len(group)
         if k:
             share = stats.wilson(k, n)
             lines.append(
-                f"Collapsed: {k} of {n} seeds of {label} on {task} ended below half of their peak "
+                f"Collapsed: {k} of {n} seeds of {label} on {where} ended below half of their peak "
                 f"(share {share.lo:.0%} to {share.hi:.0%}, 95% Wilson); its mean mixes two kinds "
                 "of runs."
             )
@@ -115,12 +117,14 @@ def _collapsed(scores: pd.DataFrame) -> list[str]:
 def _budgets(scores: pd.DataFrame) -> list[str]:
     lines = []
     done = scores[scores["status"].isin(DONE)]
-    for task, group in done.groupby("task"):
-        steps = group.groupby("label")["env_steps"].mean()
+    offline = not (done["env_steps"] > 0).any()
+    unit = "epochs" if offline else "environment steps"
+    for where, group in done.groupby("place"):
+        steps = group.groupby("label")["epochs_done" if offline else "env_steps"].mean()
         if len(steps) > 1 and steps.max() > steps.min() * (1 + SAME_BUDGET):
             shown = ", ".join(f"{label} {int(n):,}" for label, n in steps.items())
             lines.append(
-                f"Unequal budgets on {task}: {shown} environment steps per seed; use "
+                f"Unequal budgets on {where}: {shown} {unit} per seed; use "
                 f"at={int(steps.min())} to compare at the smaller one."
             )
     return lines
@@ -136,24 +140,25 @@ def _protocols(frames: Frames) -> list[str]:
     ]
 
 
-def _still_improving(frames: Frames, score: str, window: int) -> list[str]:
+def _still_improving(frames: Frames, labels: pd.DataFrame, score: str, window: int) -> list[str]:
     """Arms whose smoothed curve clearly rose over the last fifth of the budget."""
     rows = points(frames, score)
     rows = rows[(rows["stage"] == "confirm") & rows["status"].isin(DONE)]
     found = []
-    for (task, arm), group in rows.groupby(["task", "arm"]):
+    rows = rows.merge(labels, on=["trial_id", "task"])
+    for (where, label), group in rows.groupby(["place", "label"]):
         gains, ends = [], []
         for _, trial in group.groupby("trial_id"):
             if len(trial) < 2 * window:
                 continue  # the smoothed curve would still hold the start of the run
             smooth = smoothed(trial["value"].to_numpy(float), window)
-            steps = trial["env_steps"].to_numpy(float)
+            steps = trial["progress"].to_numpy(float)
             before = smooth[np.searchsorted(steps, 0.8 * steps[-1], side="right") - 1]
             gains.append(smooth[-1] - before)
             ends.append(abs(smooth[-1]))
         gain = stats.mean_interval(gains)
         if not math.isnan(gain.lo) and gain.lo > 0 and gain.est > STILL_IMPROVING * np.mean(ends):
-            found.append(f"{arm} on {task} by {number(gain.est)} (n={gain.n})")
+            found.append(f"{label} on {where} by {number(gain.est)} (n={gain.n})")
     if not found:
         return []
     return [

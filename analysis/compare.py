@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis import stats
+from analysis.cells import in_order, place, placed
 from analysis.load import Frames
 from analysis.names import InputError, check, unknown
 from analysis.scores import WINDOW, scale_of, trial_scores, usable
@@ -32,6 +33,7 @@ CORRECTIONS = ("holm", "none")
 
 COLUMNS = [
     "task",
+    "cell",
     "candidate",
     "baseline",
     "candidate_mean",
@@ -68,10 +70,11 @@ def compare(
     correction: str = "holm",
     stage: str = "confirm",
 ) -> pd.DataFrame:
-    """One row a (task, candidate): means, difference with interval, p values, margin, verdict.
+    """One row a (task, cell, candidate): means, difference, interval, p values, margin, verdict.
 
     baseline: an arm (default: the sweep's own, else "mlp"); candidates: arms (default: all others).
-    An arm with several configurations of one task is split into `<arm> <config_id>`. `score` and
+    cell: the values of the axes that the baseline has too, "" where there are none. An arm with
+    several configurations there is split by its own axes, or into `<arm> <config_id>`. `score` and
     `at` are those of `trial_scores`; more is better. pair: "paired" tests differences over shared
     seeds, which holds only where the arms share state beyond the seed (a frozen world model, the
     same initial weights); "auto" does so if the sweep says `shared_state`, else "welch". Both p
@@ -91,23 +94,28 @@ def compare(
     scores = arm_scores(frames, score=score, at=at, window=window, stage=stage, scale=scale)
     if scores.empty:
         return pd.DataFrame(columns=COLUMNS)
-    base, others = _arms(frames, scores, baseline, candidates)
+    base, others = choose_arms(frames, scores, baseline, candidates)
     if base not in {*scores["arm"], *scores["label"]}:
         return pd.DataFrame(columns=COLUMNS)
-    paired = pair == "paired" or (pair == "auto" and bool(frames.spec.get("shared_state")))
+    paired = is_paired(frames, pair)
     rows: list[dict[str, Any]] = []
-    for task, group in scores.groupby("task", sort=True):
+    for (task, cell), group in in_cells(scores):
         _check_single(base, group)
-        top = scale_of(str(task), scale)
+        top = scale_of(task, scale)
         b = group[(group["label"] == base) | (group["arm"] == base)]
         for label in sorted(group.loc[group["arm"].isin(others), "label"].unique()):
             c = group[group["label"] == label]
             row = _difference(c, b, paired=paired, margin=margin, top=top, floor=floor)
-            rows.append({"task": task, "candidate": label, "baseline": base} | row)
-    _judge(rows, paired=paired, corrected=correction == "holm")
+            rows.append({"task": task, "cell": cell, "candidate": label, "baseline": base} | row)
+    add_verdicts(rows, paired=paired, corrected=correction == "holm")
     return pd.DataFrame(rows, columns=COLUMNS).astype(
         {"seeds_needed": "Int64", "seeds_for_est": "Int64"}
     )
+
+
+def is_paired(frames: Frames, pair: str) -> bool:
+    """Whether differences over shared seeds are tested; "auto": if the arms share more still."""
+    return pair == "paired" or (pair == "auto" and bool(frames.spec.get("shared_state")))
 
 
 def arm_scores(
@@ -119,20 +127,46 @@ def arm_scores(
     stage: str = "confirm",
     scale: float | Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """`trial_scores` of one stage with `label`, the arm as it is compared, and `counts`, whether
-    the trial is a result."""
+    """`trial_scores` of one stage with `cell`, `place` (task and cell), `label` (the arm as it is
+    compared there) and `counts` (whether the trial is a result)."""
     scores = trial_scores(frames, score=score, at=at, window=window, scale=scale)
     if len(scores):
         check("stage", stage, {*scores["stage"], "confirm"})
     scores = scores[scores["stage"] == stage]
-    configs = scores.groupby(["task", "arm"])["config_id"].transform("nunique")
-    labels = scores["arm"].where(configs <= 1, scores["arm"] + " " + scores["config_id"])
-    return scores.assign(label=labels, counts=usable(scores))
+    return labels(frames, scores).assign(counts=usable(scores).to_numpy())
 
 
-def _arms(
+def labels(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with trial_id, task, arm and config_id, and with these as well: `axes` (values at axes
+    that the baseline has too), `cell` (these, and the run where a task is in several kinds of
+    runs), `place` (task and cell), `label` (the arm, and what tells its configurations apart)."""
+    rows = rows.merge(placed(frames), on="trial_id", how="left")
+    run = rows["trial_id"].map(frames.trials.set_index("trial_id")["task"])
+    several = run.groupby(rows["task"]).transform("nunique") > 1
+    cells = ("run=" + run.astype(str)).where(several, "") + " " + rows["axes"]
+    rows = rows.assign(cell=cells.str.strip())
+    places = [place(*key) for key in zip(rows["task"], rows["cell"], strict=True)]
+    arms = rows.groupby(["task", "cell", "arm"])
+    configs = arms["config_id"].transform("nunique")
+    # Its own axes name a configuration, unless they leave some of them without a name.
+    told_apart = (arms["own"].transform("nunique") == configs) & (rows["own"] != "")
+    names = rows["own"].where(told_apart, rows["config_id"])
+    label = rows["arm"].where(configs <= 1, rows["arm"] + " " + names)
+    return rows.assign(place=places, label=label)
+
+
+def in_cells(scores: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """The rows of `arm_scores` by (task, cell), in the order of names and of numbers in them."""
+    groups = scores.groupby(["task", "cell"], sort=False)
+    found = {(str(task), str(cell)): group for (task, cell), group in groups}
+    for key in sorted(found, key=lambda key: (key[0], in_order(key[1]))):
+        yield key, found[key]
+
+
+def choose_arms(
     frames: Frames, scores: pd.DataFrame, baseline: str | None, candidates: Collection[str] | None
 ) -> tuple[str, list[str]]:
+    """The baseline and the arms compared with it. Raises InputError for an unknown one."""
     arms = sorted(scores["arm"].unique())
     base = baseline or str(frames.spec.get("baseline") or "mlp")
     by_label = dict(zip(scores["label"], scores["arm"], strict=True))
@@ -149,7 +183,7 @@ def _check_single(base: str, group: pd.DataFrame) -> None:
     labels = sorted(group.loc[group["arm"] == base, "label"].unique())
     if len(labels) > 1:
         raise InputError(
-            f"baseline {base!r} is {len(labels)} configurations on {group['task'].iloc[0]}; "
+            f"baseline {base!r} is {len(labels)} configurations on {group['place'].iloc[0]}; "
             f"give one of: {', '.join(labels)}"
         )
 
@@ -198,8 +232,8 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _judge(rows: list[dict[str, Any]], *, paired: bool, corrected: bool) -> None:
-    """Adds p_holm, verdict, reason and seeds_needed, which depend on the whole family."""
+def add_verdicts(rows: list[dict[str, Any]], *, paired: bool, corrected: bool) -> None:
+    """Adds p_holm, verdict, reason and seeds_needed to the rows, which are one family of tests."""
     p_holm = stats.holm([row["p_value"] for row in rows])
     family = int(np.count_nonzero(~np.isnan(p_holm)))
     for row, p in zip(rows, p_holm, strict=True):
@@ -214,6 +248,6 @@ def _judge(rows: list[dict[str, Any]], *, paired: bool, corrected: bool) -> None
             if (seen := abs(row["est"])) > row["margin"]:
                 as_seen = stats.seeds_for_power(seen, row["sd"], paired=paired, alpha=alpha)
         reason = settled.reason + (f" of {family} comparisons" if settled.by_holm else "")
-        row["correction"] = f"Holm over {family}" if corrected else "none"
+        row["correction"] = f"Holm over {family}" if corrected and family else "none"
         row.update(p_holm=p, verdict=settled.verdict, reason=reason, seeds_needed=needed)
         row["seeds_for_est"] = as_seen

@@ -12,9 +12,10 @@ from analysis.compare import compare
 from analysis.figures import FIGURES, View
 from analysis.figures.style import svg
 from analysis.load import Frames
+from analysis.overall import overall
 from analysis.scores import WINDOW
 from analysis.status import counts
-from analysis.verdict import headline, number
+from analysis.verdict import headlines, number, overall_sentence
 
 MANY_PANELS = 12
 
@@ -51,7 +52,17 @@ def report(
         margin=margin,
         scale=scale,
     )
-    view = View(frames, comparison, score, window, scale)
+    together = overall(
+        frames,
+        baseline,
+        candidates,
+        score=score,
+        window=window,
+        pair=pair,
+        margin=margin,
+        scale=scale,
+    )
+    view = View(frames, comparison, score, window, scale, together)
     html = page.page(f"{frames.name} – FlowPWM", _body(view))
     temp = path.with_name(f".{path.name}.tmp")
     temp.write_text(html, encoding="utf-8")
@@ -67,6 +78,7 @@ def _body(view: View) -> list[str]:
         page.section(
             "Comparison",
             tables.comparison(view.comparison),
+            tables.together(view.together),
             tables.per_seed(view),
             _figures(view, "differences", "seeds"),
             note="Test seeds only, on which nothing was chosen. "
@@ -113,9 +125,10 @@ def _verdict(view: View) -> str:
     kind = found.pop() if len(found) == 1 else ""
     score = f"mean of the last {view.window} evaluations of {view.score}"
     note = page.paragraph(f"Score: {score}. How it is decided stands below the table.", "meta")
-    return (
-        f'<div class="verdict {kind}"><p>{page.escape(headline(view.comparison))}</p></div>{note}'
-    )
+    lines = headlines(view.comparison)
+    lines += [overall_sentence(row) for _, row in view.together.iterrows()]
+    text = "".join(page.paragraph(line) for line in lines)
+    return f'<div class="verdict {kind}">{text}</div>{note}'
 
 
 def _warnings(view: View) -> str:

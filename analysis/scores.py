@@ -16,7 +16,8 @@ from sweeps.core.schema import EVALS, SCORE_WINDOW
 
 WINDOW = SCORE_WINDOW
 DONE = ("COMPLETED", "EVALUATED")
-MAX_RETURNS = {"point-mass": 64.0}
+# Where a task's best return is not 1,000; ant has none, PWM reached 9,549 on the one it rebuilds.
+MAX_RETURNS = {"point-mass": 64.0, "ant": 10_000.0}
 DEFAULT_MAX_RETURN = 1000.0
 COLLAPSE = 0.5
 
@@ -32,6 +33,7 @@ _TRIAL = [
     "failure_class",
     "num_gpus",
     "env_steps",
+    "epochs_done",
     "wall_time_s",
 ]
 
@@ -59,8 +61,10 @@ def score_columns(frames: Frames) -> list[str]:
 
 
 def points(frames: Frames, score: str) -> pd.DataFrame:
-    """Every value of `score` with its trial: task, arm, config_id, stage, seed, status, env_steps,
-    wall_time_s, gpu_s, value; ordered by trial and env_steps.
+    """Every value of `score` with its trial: task, arm, config_id, stage, seed, status, epoch,
+    env_steps, progress, wall_time_s, gpu_s, value; ordered by trial, task and epoch.
+
+    progress is env_steps, or the epoch where none of the trials takes environment steps.
 
     Raises:
         InputError: no such score; the line names the nearest.
@@ -76,11 +80,17 @@ def points(frames: Frames, score: str) -> pd.DataFrame:
         seconds = reports[clock] if clock in reports.columns else np.nan
         rows = reports.assign(wall_time_s=seconds, value=reports[score].astype(float))
         rows = rows[[*_KEYS, "value"]]
-    about = frames.trials[_TRIAL].drop(columns=["env_steps", "wall_time_s"])
+    about = frames.trials[_TRIAL].drop(columns=["env_steps", "epochs_done", "wall_time_s"])
     rows = rows.merge(about, on="trial_id")
     rows["task"] = rows["task"].fillna(rows["trial_id"].map(tasks.set_index("trial_id")["task"]))
     rows["gpu_s"] = rows["wall_time_s"] * rows["num_gpus"].fillna(0.0)
-    return rows.sort_values(["trial_id", "task", "env_steps"], kind="stable", ignore_index=True)
+    rows["progress"] = rows["epoch" if trains_offline(frames) else "env_steps"]
+    return rows.sort_values(["trial_id", "task", "epoch"], kind="stable", ignore_index=True)
+
+
+def trains_offline(frames: Frames) -> bool:
+    """Whether no trial has taken an environment step, though some were evaluated."""
+    return len(frames.evals) > 0 and not (frames.evals["env_steps"] > 0).any()
 
 
 def smoothed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
@@ -97,14 +107,15 @@ def trial_scores(
     diverged: float | None = 0.0,
     scale: float | Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """One row a (trial, task): arm, config_id, stage, seed, status, env_steps, wall_time_s, gpu_s,
-    evaluations, value (the score `at`), final, peak (biased: a maximum), final_peak, aulc,
-    collapsed, diverged.
+    """One row a (trial, task): arm, config_id, stage, seed, status, env_steps, epochs_done,
+    wall_time_s, gpu_s, run_task (what the trial trained on, of several tasks perhaps), evaluations,
+    value (the score `at`), final, peak (biased: a maximum), final_peak, aulc, collapsed, diverged.
 
     at: "final" (mean of the last `window` evaluations), "peak", "aulc" (area under the smoothed
     curve over env steps, divided by their range) or a number of env steps (the score at the last
-    evaluation up to it; missing if the trial had none). A trial that diverged, or whose score is
-    not a number, counts as `diverged` (a policy that does nothing); None leaves it missing.
+    evaluation up to it; missing if the trial had none); epochs take the place of env steps where
+    none are taken. A trial that diverged, or whose score is not a number, counts as `diverged` (a
+    policy that does nothing); None leaves it missing.
 
     Raises:
         InputError: unknown score or `at`, window below 1.
@@ -116,7 +127,7 @@ def trial_scores(
         raise unknown("at", at, [*known, "<env steps>"])
     rows = points(frames, score)
     if not isinstance(at, str):
-        rows = rows[rows["env_steps"] <= at]
+        rows = rows[rows["progress"] <= at]
     curves = [
         {"trial_id": trial_id, "task": task} | _curve(group, window, scale_of(str(task), scale))
         for (trial_id, task), group in rows.groupby(["trial_id", "task"], sort=False)
@@ -127,10 +138,10 @@ def trial_scores(
         *("evaluations", "final", "peak", "final_peak", "aulc", "collapsed", "bad"),
     ]
     found = pd.DataFrame(curves, columns=columns)
-    missing = frames.trials[~frames.trials["trial_id"].isin(found["trial_id"])]
-    blank = missing[["trial_id", "task"]].assign(evaluations=0, collapsed=False, bad=False)
+    blank = _without_scores(frames, found).assign(evaluations=0, collapsed=False, bad=False)
     found = pd.concat([found, blank], ignore_index=True) if len(blank) else found
-    out = frames.trials[_TRIAL].merge(found, on="trial_id")
+    about = frames.trials[_TRIAL].assign(run_task=frames.trials["task"])
+    out = about.merge(found, on="trial_id")
     out["gpu_s"] = out["wall_time_s"] * out["num_gpus"].fillna(0.0)
     out["collapsed"] = out["collapsed"].astype(bool)
     out["diverged"] = out["bad"].astype(bool) | (out["failure_class"] == "diverged").fillna(False)
@@ -140,9 +151,22 @@ def trial_scores(
     return out.drop(columns="bad")
 
 
+def _without_scores(frames: Frames, found: pd.DataFrame) -> pd.DataFrame:
+    """(trial_id, task) of trials that have no score yet, a row for every task they train on."""
+    tasks = found.merge(frames.trials[["trial_id", "task"]], on="trial_id", suffixes=("", "_run"))
+    known = tasks.groupby("task_run", sort=False)["task"].unique().to_dict()
+    missing = frames.trials[~frames.trials["trial_id"].isin(found["trial_id"])]
+    rows = [
+        {"trial_id": trial_id, "task": task}
+        for trial_id, run in zip(missing["trial_id"], missing["task"], strict=True)
+        for task in known.get(run, str(run).split("+"))
+    ]
+    return pd.DataFrame(rows, columns=["trial_id", "task"])
+
+
 def _curve(group: pd.DataFrame, window: int, scale: float) -> dict[str, object]:
     values = group["value"].to_numpy(float)
-    steps = group["env_steps"].to_numpy(float)
+    steps = group["progress"].to_numpy(float)
     smooth = smoothed(values, window)
     final = float(values[-window:].mean())
     # A maximum over fewer than `window` evaluations would be less smooth than the final score.

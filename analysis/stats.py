@@ -117,6 +117,42 @@ def welch_difference(candidate: ArrayLike, baseline: ArrayLike) -> Difference:
     return _difference(est, math.sqrt(vc + vb), df, n, "Welch t", sd)
 
 
+def stratified_difference(
+    strata: Sequence[tuple[ArrayLike, ArrayLike]], weights: ArrayLike, *, paired: bool
+) -> Difference:
+    """Weighted mean over strata of candidate - baseline; each stratum is (candidate, baseline).
+
+    Strata are independent: sum of w_s^2 times the variance of each difference, with the degrees of
+    freedom of Welch and Satterthwaite. `n` is the smallest number of seeds of any arm in any
+    stratum, `sd` that of equally large arms with this variance.
+
+    Raises:
+        ValueError: no strata, weights that do not add up to 1, or pairs of unequal length.
+    """
+    w = np.asarray(weights, float)
+    if not len(strata) or len(w) != len(strata) or not math.isclose(w.sum(), 1.0):
+        raise ValueError(f"{len(strata)} strata need as many weights with sum 1, got {list(w)}")
+    arms = [(np.asarray(c, float), np.asarray(b, float)) for c, b in strata]
+    n = min(min(len(c), len(b)) for c, b in arms)
+    if not n:
+        return _without_interval(math.nan, 0)
+    est = float(sum(x * (c.mean() - b.mean()) for x, (c, b) in zip(w, arms, strict=True)))
+    if n < MIN_SEEDS_INTERVAL:
+        return _without_interval(est, n)
+    parts: list[tuple[float, int]] = []  # variance and degrees of freedom of every mean
+    for x, (c, b) in zip(w, arms, strict=True):
+        if paired and len(c) != len(b):
+            raise ValueError(f"pairs need equal lengths, got {len(c)} and {len(b)}")
+        for values in [c - b] if paired else [c, b]:
+            parts.append((x**2 * values.var(ddof=1) / len(values), len(values) - 1))
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / df for part, df in parts)
+    df = variance**2 / spread if spread > 0 else sum(df for _, df in parts)
+    sd = math.sqrt(variance * n / (1 if paired else 2))
+    method = f"mean over tasks, {'paired' if paired else 'Welch'} t"
+    return _difference(est, math.sqrt(variance), df, n, method, sd)
+
+
 def bootstrap_iqm_difference(
     candidate: ArrayLike, baseline: ArrayLike, *, paired: bool, reps: int = REPS, seed: int = 0
 ) -> Estimate:

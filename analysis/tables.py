@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import page
+from analysis.cells import by_config, place
 from analysis.configs import config_frame, differences, flatten
 from analysis.figures import View
 from analysis.load import Frames
@@ -30,7 +31,7 @@ def comparison(table: pd.DataFrame) -> str:
     rows = table.to_dict("records")
     main = pd.DataFrame(
         {
-            "task": row["task"],
+            "task": place(row["task"], row["cell"]),
             "candidate": row["candidate"],
             "verdict": page.chip(row["verdict"]) + (_NOT_LEARNED if row["not_learned"] else ""),
             "difference": number(row["est"], sign=True),
@@ -46,7 +47,7 @@ def comparison(table: pd.DataFrame) -> str:
     )
     more = pd.DataFrame(
         {
-            "task": row["task"],
+            "task": place(row["task"], row["cell"]),
             "candidate": row["candidate"],
             "why": row["reason"],
             "margin": f"±{number(row['margin'])}",
@@ -74,6 +75,34 @@ def comparison(table: pd.DataFrame) -> str:
     )
 
 
+def together(table: pd.DataFrame) -> str:
+    """All tasks as one, in shares of the best possible score."""
+    frame = pd.DataFrame(
+        {
+            "at": row["cell"] or "–",
+            "candidate": row["candidate"],
+            "verdict": page.chip(row["verdict"]),
+            "difference": number(row["est"], sign=True),
+            "95% interval": interval(row["lo"], row["hi"]) or "–",
+            "tasks": row["tasks"],
+            "n": row["n"],
+            "method": row["method"],
+            "mean of candidate": number(row["candidate_mean"]),
+            f"mean of {row['baseline']}": number(row["baseline_mean"]),
+            "margin": f"±{number(row['margin'])}",
+            "why": row["reason"],
+        }
+        for row in table.to_dict("records")
+    )
+    if frame.empty:
+        return ""
+    left = ("at", "candidate", "method", "verdict")
+    kinds = {str(name): "name" if name in left else "num" for name in frame.columns}
+    return page.paragraph(
+        "All tasks together, each weighing the same, in shares of the best possible score:"
+    ) + page.table(frame, kinds | {"why": "wide"}, raw=("verdict",))
+
+
 def _p(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:.2g}"
 
@@ -90,9 +119,9 @@ def per_seed(view: View) -> str:
         for row in rows.to_dict("records")
     ]
     wide = rows.assign(shown=shown).pivot_table(
-        index=["task", "label"], columns="seed", values="shown", aggfunc="first", fill_value="–"
+        index=["place", "label"], columns="seed", values="shown", aggfunc="first", fill_value="–"
     )
-    frame = wide.reset_index().rename(columns={"label": "arm"})
+    frame = wide.reset_index().rename(columns={"place": "task", "label": "arm"})
     frame.columns = [str(name) for name in frame.columns]
     kinds = {name: "name" if name in ("task", "arm") else "num" for name in frame.columns}
     note = page.paragraph("* diverged, counts as 0", "note") if rows["diverged"].any() else ""
@@ -101,11 +130,13 @@ def per_seed(view: View) -> str:
 
 def arms(view: View) -> str:
     """Each arm of the confirm stage by itself."""
-    table = _summary(view)
+    table, at = _summary(view), by_config(view.frames)
+    several = any(at.values())
     frame = pd.DataFrame(
         {
             "task": row["task"],
             "arm": row["arm"],
+            **({"at": at[row["config_id"]]} if several else {}),
             "config": row["config_id"],
             "final": number(row["est"]),
             "95% interval": interval(row["lo"], row["hi"], sign=False) or "–",
@@ -122,7 +153,7 @@ def arms(view: View) -> str:
         }
         for row in table[table["stage"] == "confirm"].to_dict("records")
     )
-    words = ("task", "arm", "config", "method")
+    words = ("task", "arm", "at", "config", "method")
     kinds = {str(name): "name" if name in words else "num" for name in frame.columns}
     return page.section("Arms", page.table(frame, kinds), note="Each arm by itself, test seeds.")
 

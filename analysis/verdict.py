@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import stats
+from analysis.cells import place
 
 ALPHA = 0.05
+MANY = 12  # more rows of one candidate are counted, not listed
 VERDICTS = ("win", "lose", "tie", "undetermined")
 _OPENINGS = {
-    "win": "{candidate} is better than {baseline} on {task}",
-    "lose": "{candidate} is worse than {baseline} on {task}",
-    "tie": "{candidate} ties with {baseline} on {task}",
-    "undetermined": "Undetermined whether {candidate} is better than {baseline} on {task}",
+    "win": "{candidate} is better than {baseline} {where}",
+    "lose": "{candidate} is worse than {baseline} {where}",
+    "tie": "{candidate} ties with {baseline} {where}",
+    "undetermined": "Undetermined whether {candidate} is better than {baseline} {where}",
 }
 _WORDS = {"win": "better", "lose": "worse", "tie": "a tie", "undetermined": "undetermined"}
 
@@ -89,25 +91,41 @@ def interval(lo: float, hi: float, *, sign: bool = True) -> str:
 
 def sentence(row: pd.Series) -> str:
     """One row of `compare` in plain words, with n, interval and method."""
-    text = _OPENINGS[row["verdict"]].format(**row[["candidate", "baseline", "task"]]) + ": "
+    text = _evidence(row, f"on {_place(row)}")
+    if row["not_learned"]:
+        text += "; neither has learned the task"
+    return text + "."
+
+
+def overall_sentence(row: pd.Series) -> str:
+    """One row of `overall` in plain words."""
+    where = f"over {row['tasks']} tasks" + (f" at {row['cell']}" if row["cell"] else "")
+    text = f"{_evidence(row, where)}; in shares of the best possible score"
+    return text + ("; neither has learned them." if row["not_learned"] else ".")
+
+
+def _evidence(row: pd.Series, where: str) -> str:
+    text = _OPENINGS[row["verdict"]].format(where=where, **row[["candidate", "baseline"]]) + ": "
     if row["n"] == 0:
-        return text + "no finished seed in both arms."
+        return text + "no finished seed in both arms"
     seeds = "seed" if row["n"] == 1 else "seeds"
     text += f"{number(row['est'], sign=True)} ({number(row['candidate_mean'])} against "
     text += f"{number(row['baseline_mean'])}"
     if row["n"] < stats.MIN_SEEDS_INTERVAL:
-        return text + f"; {row['method']})."
+        return text + f"; {row['method']})"
     text += f"; 95% interval {interval(row['lo'], row['hi'])}, n={row['n']} {seeds}, "
     text += f"{row['method']}"
-    if not math.isnan(row["iqm_est"]):
+    if not math.isnan(row.get("iqm_est", math.nan)):
         text += f"; IQM {number(row['iqm_est'], sign=True)}"
         text += f" {interval(row['iqm_lo'], row['iqm_hi'])}, bootstrap"
     text += ")"
     if needs := _seeds_missing(row):
         text += f"; {needs}"
-    if row["not_learned"]:
-        text += "; neither has learned the task"
-    return text + "."
+    return text
+
+
+def _place(row: pd.Series) -> str:
+    return place(row["task"], row["cell"])
 
 
 def _seeds_missing(row: pd.Series) -> str:
@@ -120,29 +138,39 @@ def _seeds_missing(row: pd.Series) -> str:
 
 
 def headline(comparison: pd.DataFrame) -> str:
-    """What the comparison says, one sentence; a list by task where there are several rows."""
+    """What the comparison says: a sentence for each candidate."""
+    return " ".join(headlines(comparison))
+
+
+def headlines(comparison: pd.DataFrame) -> list[str]:
+    """A sentence for each candidate; where it has several rows, a list of tasks by verdict."""
     if comparison.empty:
-        return "No result yet: the confirm stage does not have trials of both arms."
-    if len(comparison) == 1:
-        return sentence(comparison.iloc[0])
+        return ["No result yet: the confirm stage does not have trials of both arms."]
+    groups = comparison.groupby("candidate", sort=False)
+    return [sentence(g.iloc[0]) if len(g) == 1 else _list(g) for _, g in groups]
+
+
+def _list(rows: pd.DataFrame) -> str:
     parts = []
     for verdict in VERDICTS:
-        hits = comparison[comparison["verdict"] == verdict]
-        if len(hits):
+        hits = rows[rows["verdict"] == verdict]
+        if len(hits) and len(rows) <= MANY:
             parts.append(f"{_WORDS[verdict]} on {'; '.join(_short(r) for _, r in hits.iterrows())}")
-    names = " and ".join(sorted(comparison["candidate"].unique()))
-    seeds = _range(comparison["n"])
-    methods = ", ".join(sorted(comparison["method"].unique()))
-    base = comparison["baseline"].iloc[0]
+        elif len(hits):
+            named = verdict in ("win", "lose")
+            names = f" ({', '.join(_place(r) for _, r in hits.iterrows())})" if named else ""
+            parts.append(f"{_WORDS[verdict]} on {len(hits)} of {len(rows)}{names}")
+    seeds = _range(rows["n"])
+    methods = ", ".join(sorted(rows["method"].unique()))
     tail = f"95% intervals, n={seeds} seeds per arm, {methods}"
-    if corrections := set(comparison["correction"]) - {"none"}:
+    if corrections := set(rows["correction"]) - {"none"}:
         tail += f", {corrections.pop()} comparisons"
-    return f"{names} against {base}: {', '.join(parts)} ({tail})."
+    names = rows[["candidate", "baseline"]].iloc[0]
+    return f"{names['candidate']} against {names['baseline']}: {', '.join(parts)} ({tail})."
 
 
 def _short(row: pd.Series) -> str:
-    name = str(row["task"])
-    text = f"{name} {number(row['est'], sign=True)}"
+    text = f"{_place(row)} {number(row['est'], sign=True)}"
     if bounds := interval(row["lo"], row["hi"]):
         text += f" {bounds}"
     if needs := _seeds_missing(row):

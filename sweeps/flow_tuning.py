@@ -8,11 +8,11 @@ seeds. Confirm: the winner against the baseline on test seeds that nothing was c
 
 import sys
 
-from sweeps.core.sweep import Confirm, Screen, Select, Sweep
+from sweeps.core.tune import Confirm, Screen, Select, Tune
 
-SWEEP = Sweep(
+SWEEP = Tune(
     name="flow_tuning",
-    task="cartpole-swingup",
+    tasks=("cartpole-swingup",),
     presets="laptop",
     arms={"mlp": "mlp", "flow": "flow"},
     baseline="mlp",

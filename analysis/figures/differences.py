@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from analysis.cells import place
 from analysis.figures.style import COLOURS, GREY, panel
 from analysis.figures.view import View
 
@@ -43,7 +44,8 @@ def draw(view: View, panel_name: str) -> Figure:
             fontsize=8,
             color="#111827",
         )
-        names.append(f"{row['task']}\n{row['candidate']}" if several else row["task"])
+        where = place(row["task"], row["cell"])
+        names.append(f"{where}\n{row['candidate']}" if several else where)
     axes.axvline(0, color="#111827", lw=1, zorder=2)
     axes.set_yticks(np.arange(len(table)), names, fontsize=9)
     axes.set_ylim(len(table) - 0.4, -0.6)

@@ -1,39 +1,42 @@
-"""Return over environment steps: the mean of each arm with its interval, every seed thin."""
+"""Return over env steps or epochs: the mean of each arm with its interval, every seed thin."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analysis.curves import curves, seed_curves
+from analysis.curves import axis_of, curves, seed_curves
 from analysis.figures.style import colours, panel, short_numbers
-from analysis.figures.view import View
+from analysis.figures.view import View, in_places
 
 
 def panels(view: View) -> list[str]:
-    """Tasks with a confirmed trial that was evaluated."""
-    return sorted(seed_curves(view.frames, score=view.score)["task"].unique())
+    """Tasks, and cells on them, with a confirmed trial that was evaluated."""
+    return in_places(seed_curves(view.frames, score=view.score))
 
 
-def draw(view: View, task: str) -> Figure:
-    """The confirm stage on one task."""
+def draw(view: View, name: str) -> Figure:
+    """The confirm stage at one place."""
     seeds = seed_curves(view.frames, score=view.score)
-    seeds = seeds[seeds["task"] == task]
-    means = curves(view.frames, score=view.score)
-    means = means[means["task"] == task]
-    colour = colours(view.frames.trials["arm"])
+    seeds = seeds[seeds["place"] == name]
+    axis = axis_of(view.frames)
+    means = curves(view.frames, score=view.score, by="label")
+    means = means[means["task"] == seeds["task"].iloc[0]]
+    if "cell" in means:
+        means = means[means["cell"] == seeds["cell"].iloc[0]]
+    colour = colours(view.confirmed["label"])
     figure, axes = panel()
-    for (arm, _), trial in seeds.groupby(["arm", "trial_id"]):
+    for (arm, _), trial in seeds.groupby(["label", "trial_id"]):
         dashed = "--" if trial["status"].iloc[0] == "STOPPED" else "-"
         axes.plot(trial["x"], trial["value"], dashed, color=colour[str(arm)], lw=0.7, alpha=0.35)
-    for arm, mean in means.groupby("arm"):
-        name, n = str(arm), int(mean["n"].max())
-        axes.plot(mean["env_steps"], mean["est"], color=colour[name], lw=2, label=f"{name} (n={n})")
+    for label, mean in means.groupby("label"):
+        arm, n = str(label), int(mean["n"].max())
+        axes.plot(mean[axis], mean["est"], color=colour[arm], lw=2, label=f"{arm} (n={n})")
         known = mean.dropna(subset=["lo"])
         axes.fill_between(
-            known["env_steps"], known["lo"], known["hi"], color=colour[name], alpha=0.18, lw=0
+            known[axis], known["lo"], known["hi"], color=colour[arm], alpha=0.18, lw=0
         )
-    axes.set_title(task, fontsize=11, loc="left")
-    axes.set_xlabel("environment steps", fontsize=10)
+    axes.set_title(name, fontsize=11, loc="left")
+    axes.set_xlabel(view.progress_label, fontsize=10)
     axes.set_ylabel(view.score_label, fontsize=10)
     # A t interval of three seeds can leave the plot far behind; the seeds set the frame.
     low, high = float(seeds["value"].min()), float(seeds["value"].max())

@@ -40,7 +40,7 @@ def draw(view: View, task: str) -> Figure:
     names = {"whole": "whole", "stopped": "stopped early", "other": "failed or running"}
     shown = [kind for kind, n in counts.items() if n]
     axes.set_title(task, fontsize=11, loc="left")
-    axes.set_xlabel("environment steps", fontsize=10)
+    axes.set_xlabel(view.progress_label, fontsize=10)
     axes.set_ylabel(view.score_label, fontsize=10)
     short_numbers(axes.xaxis)
     figure.legend(

@@ -7,30 +7,30 @@ from matplotlib.figure import Figure
 
 from analysis import stats
 from analysis.figures.style import GREY, colours, markers, panel
-from analysis.figures.view import View
+from analysis.figures.view import View, in_places
 
 
 def panels(view: View) -> list[str]:
-    """Tasks with a result."""
+    """Tasks, and cells on them, with a result."""
     rows = view.confirmed
-    return sorted(rows.loc[rows["counts"], "task"].unique())
+    return in_places(rows[rows["counts"]])
 
 
-def draw(view: View, task: str) -> Figure:
+def draw(view: View, name: str) -> Figure:
     """Dots are seeds; seeds that both arms share are joined."""
     rows = view.confirmed
-    rows = rows[rows["counts"] & (rows["task"] == task)]
+    rows = rows[rows["counts"] & (rows["place"] == name)]
     labels = sorted(rows["label"].unique())
-    colour, marker = colours(view.frames.trials["arm"]), markers(labels)
+    colour, marker = colours(view.confirmed["label"]), markers(labels)
     place = {label: i for i, label in enumerate(labels)}
     figure, axes = panel(height=2.8)
     for _, seed in rows.sort_values("label").groupby("seed"):
         axes.plot(seed["label"].map(place), seed["value"], color=GREY, lw=0.6, alpha=0.6)
     for label, group in rows.groupby("label"):
-        name, at = str(label), place[str(label)]
-        shade = colour[group["arm"].iloc[0]]
+        arm, at = str(label), place[str(label)]
+        shade = colour[arm]
         values = group["value"].to_numpy(float)
-        axes.plot(np.full(len(values), at), values, marker[name], color=shade, ms=5, alpha=0.75)
+        axes.plot(np.full(len(values), at), values, marker[arm], color=shade, ms=5, alpha=0.75)
         e = stats.mean_interval(values)
         axes.plot([at + 0.14], [e.est], "_", color=shade, ms=14, mew=2)
         if not np.isnan(e.lo):
@@ -42,6 +42,6 @@ def draw(view: View, task: str) -> Figure:
     )
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.grid(visible=False, axis="x")
-    axes.set_title(task, fontsize=11, loc="left")
+    axes.set_title(name, fontsize=11, loc="left")
     axes.set_ylabel(f"final {view.score_label}", fontsize=10)
     return figure

@@ -9,7 +9,9 @@ from functools import cached_property
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.cells import in_order
 from analysis.compare import arm_scores
+from analysis.curves import axis_of
 from analysis.load import Frames
 from analysis.scores import WINDOW, trial_scores, usable
 
@@ -23,6 +25,7 @@ class View:
     score: str = "return_mean"
     window: int = WINDOW
     scale: float | Mapping[str, float] | None = field(default=None)
+    together: pd.DataFrame = field(default_factory=pd.DataFrame)  # as `overall` returns it
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -44,15 +47,26 @@ class View:
         return rows.merge(self.frames.trials[["trial_id", *params]], on="trial_id")
 
     @property
+    def progress_label(self) -> str:
+        """How far runs are, on an axis."""
+        return {"env_steps": "environment steps"}.get(axis := axis_of(self.frames), axis)
+
+    @property
     def score_label(self) -> str:
         """The score's name on an axis."""
         return {"return_mean": "return", "return_iqm": "return (IQM)"}.get(self.score, self.score)
 
 
+def in_places(rows: pd.DataFrame) -> list[str]:
+    """Every place of the rows, once: tasks by name, cells by the numbers in them."""
+    keys = rows[["task", "cell", "place"]].drop_duplicates().itertuples(index=False, name=None)
+    return [str(name) for _, _, name in sorted(keys, key=lambda key: (key[0], in_order(key[1])))]
+
+
 @dataclass(frozen=True)
 class FigureEntry:
-    """A kind of figure: one for each of its `panels` (a task, a parameter; none if there is
-    nothing to show)."""
+    """A kind of figure: one for each of its `panels` (a task or a cell on it, a parameter; none if
+    there is nothing to show)."""
 
     title: str
     caption: str

@@ -55,7 +55,7 @@ class EventCallback(tune.Callback):
         record = self._recorder.state.trials[trial.config["trial_id"]]
         if record.stop_decided and not record.final:
             last = record.rungs[-1]
-            message = f"below the cut at {last.milestone:,} env steps"
+            message = f"below the cut at {last.milestone:,} {record.progress_unit}"
             self._recorder.ended(record.trial_id, "stopped", {"message": message})
 
     @_guarded

@@ -54,14 +54,13 @@ class Cluster:
             raise UsageError(problem)
 
 
-def check_machine(plan: Plan) -> None:
-    """Raise UsageError if this machine cannot run the largest trial; before Ray is started."""
+def shortage(plan: Plan) -> str | None:
+    """Why this machine cannot run the largest trial, or None; before Ray is started."""
     memory = machine.usable_memory_bytes() - machine.HEAD_BYTES
     node: dict[str, float] = {"CPU": machine.usable_cpus(), "memory": memory}
     if machine.gpu_memory_bytes():
         node["GPU"] = 1
-    if problem := cannot_run(plan.resources, [node]):
-        raise UsageError(problem)
+    return cannot_run(plan.resources, [node])
 
 
 def cannot_run(resources: Resources, nodes: list[dict[str, float]]) -> str | None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from flowpwm.checks import ConfigError, did_you_mean, one_of
-from flowpwm.config import compose, flatten, presets
+from flowpwm.config import presets
 from flowpwm.envs import ENVS
-from sweeps.core.sweep import SEED_SETS, Range, Sweep
+from flowpwm.envs.tasks import TASK_SETS, task_set
+from sweeps.core.axes import Range, axis_text, last_name
+from sweeps.core.compare import Compare
+from sweeps.core.sweep import FIRST_TEST_SEED, Sweep
+from sweeps.core.tune import SEED_SETS, Tune
 from sweeps.core.values import parse_value
 
 SECRET = re.compile(r"(?i)(^|[._-])(api_?)?(key|token|secret|passw\w*)($|[._-])")
 WANDB_MODES = ("off", "offline", "online")
+S = TypeVar("S", bound=Sweep)
 
 
 class UsageError(Exception):
@@ -73,10 +79,11 @@ def _fractions(name: str, value: Any) -> tuple[float, ...]:
 
 def _seeds(name: str, value: Any) -> tuple[int, ...]:
     """A number of seeds, or the seeds themselves."""
-    first = SEED_SETS[name.partition(".")[0]].start
+    stage = name.partition(".")[0]
+    first = SEED_SETS[stage].start if stage in SEED_SETS else FIRST_TEST_SEED
     if not isinstance(value, list):
         return tuple(range(first, first + _whole(name, value)))
-    if not value or not all(type(seed) is int for seed in value):
+    if not value or not all(type(seed) is int and seed >= 0 for seed in value):
         raise UsageError(f"{name} must be a count or a list of seeds, got {value}")
     return tuple(value)
 
@@ -88,7 +95,14 @@ def _wandb(name: str, value: Any) -> str:
     return value
 
 
-SETTINGS: dict[str, Setting] = {
+_SHARED = {
+    "trial.cpus": Setting("cpus_per_trial", lambda n, v: _number(n, v, 0), "CPUs a trial"),
+    "trial.gpus": Setting(
+        "gpus_per_trial", lambda n, v: _number(n, v, 0), "GPUs a trial, or a share"
+    ),
+    "wandb": Setting("wandb", _wandb, "off, offline or online; one run a trial"),
+}
+TUNE_SETTINGS: dict[str, Setting] = {
     "screen.trials": Setting("screen.trials", _whole, "configurations tried"),
     "screen.seed": Setting("screen.seed", _seed, "their seed, 0 to 99"),
     "screen.rungs": Setting("screen.rungs", _fractions, "fractions of the budget, or [] for none"),
@@ -105,13 +119,14 @@ SETTINGS: dict[str, Setting] = {
     "max_nfe": Setting(
         "max_nfe", lambda n, v: _whole(n, v, 0), "velocity evaluations a step, at most; 0: any"
     ),
-    "trial.cpus": Setting("cpus_per_trial", lambda n, v: _number(n, v, 0), "CPUs a trial"),
-    "trial.gpus": Setting(
-        "gpus_per_trial", lambda n, v: _number(n, v, 0), "GPUs a trial, or a share"
-    ),
-    "wandb": Setting("wandb", _wandb, "off, offline or online; one run a trial"),
-}
-WORDS = ("preset", "task", "results")
+} | _SHARED
+COMPARE_SETTINGS: dict[str, Setting] = {
+    "seeds": Setting("confirm.seeds", _seeds, "count (from 1000 on), or list of any seeds"),
+    "episodes": Setting("confirm.episodes", _whole, "episodes an evaluation"),
+} | _SHARED
+WORDS = ("preset", "task", "arms", "baseline", "results")
+#: Folders of the user; trials run elsewhere, so a relative path would mean another place there.
+PATHS = ("dataset", "init_world_model")
 FLAGS = {
     "--dry-run": "check everything, show the plan, start nothing",
     "--resume PATH": "go on with the sweep in this folder",
@@ -121,13 +136,18 @@ FLAGS = {
 }
 
 
-def parse(sweep: Sweep, words: Sequence[str]) -> tuple[Sweep, Options]:
+def settings_of(sweep: Sweep) -> Mapping[str, Setting]:
+    """The words that set something of this kind of sweep."""
+    return TUNE_SETTINGS if isinstance(sweep, Tune) else COMPARE_SETTINGS
+
+
+def parse(sweep: S, words: Sequence[str]) -> tuple[S, Options]:
     """The sweep and how to run it, as `words` ask for. Raises UsageError with every problem."""
     options, assignments = _split(words)
     problems: list[str] = []
     if "results" in assignments:
         options = dataclasses.replace(options, results=Path(assignments.pop("results")))
-    for key, text in sorted(assignments.items(), key=lambda item: item[0] not in WORDS):
+    for key, text in sorted(assignments.items(), key=lambda item: _turn(item[0])):
         try:
             sweep = _assign(sweep, key, text)
         except UsageError as error:
@@ -139,6 +159,13 @@ def parse(sweep: Sweep, words: Sequence[str]) -> tuple[Sweep, Options]:
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return sweep, options
+
+
+def _turn(key: str) -> int:
+    """Presets and arms go first: they decide which keys there are."""
+    if key == "preset" or key.startswith("arms."):
+        return 0
+    return 1 if key in WORDS and key != "baseline" else 2
 
 
 def resumed_folder(words: Sequence[str]) -> Path | None:
@@ -175,32 +202,90 @@ def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
     return Options(**options), assignments
 
 
-def _assign(sweep: Sweep, key: str, text: str) -> Sweep:
+def _assign(sweep: S, key: str, text: str) -> S:
     if not text.strip():
         raise UsageError(f"{key} needs a value: {key}=...")
     if key == "task":
-        one_of("task", text, ENVS)
-        return dataclasses.replace(sweep, task=text)
+        return _with_tasks(sweep, [str(name) for name in _items(text)])
     if key == "preset":
-        names = text.split()
-        for name in names:
-            one_of("preset", name, presets())
-        tasks = [name for name in names if name in ENVS]
-        sizes = " ".join(name for name in names if name not in ENVS)
-        return dataclasses.replace(sweep, presets=sizes, task=tasks[-1] if tasks else sweep.task)
-    value = parse_value(text)
-    if key in SETTINGS:
-        return _set(sweep, SETTINGS[key].path, SETTINGS[key].parse(key, value))
+        return _with_presets(sweep, text.split())
+    if key == "arms":
+        return _with_arms(sweep, [str(name) for name in _items(text)])
+    if key.startswith("arms."):
+        arm = {key.removeprefix("arms."): " ".join(map(_absolute_word, text.split()))}
+        return dataclasses.replace(sweep, arms=dict(sweep.arms) | arm)
+    if key == "baseline":
+        one_of("baseline", text, sweep.arms)
+        return dataclasses.replace(sweep, baseline=text)
+    settings = settings_of(sweep)
+    if key in settings:
+        return _set(sweep, settings[key].path, settings[key].parse(key, parse_value(text)))
+    value = [_absolute(item) for item in _items(text)] if key in PATHS else parse_value(text)
+    if key in PATHS and isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if (axis := axis_named(sweep, key)) is not None:
         values = value if isinstance(value, (list, Range)) else [value]
         return _with_axis(sweep, axis, values)
     known = known_keys(sweep)
-    if key not in known:
-        names = [*WORDS, *SETTINGS, *sweep.space, *(k.split(".")[-1] for k in sweep.space), *known]
-        raise UsageError(f"unknown key {key!r}.{did_you_mean(key, names)}")
+    key = _full_key(key, [*WORDS, *settings], known)
     if isinstance(value, Range) or (isinstance(value, list) and not isinstance(known[key], list)):
         return _with_axis(sweep, key, value)
     return dataclasses.replace(sweep, fixed=dict(sweep.fixed) | {key: value})
+
+
+def _full_key(key: str, words: list[str], known: Mapping[str, Any]) -> str:
+    """The dotted key that is meant: itself, or the only one that ends in it."""
+    matches = [name for name in known if key in (name, last_name(name))]
+    if key in known or len(matches) == 1:
+        return key if key in known else matches[0]
+    if matches:
+        raise UsageError(f"{key!r} is short for {' and for '.join(matches)}: give one in full")
+    names = [*words, *known, *map(last_name, known)]
+    raise UsageError(f"unknown key {key!r}.{did_you_mean(key, names)}")
+
+
+def _items(text: str) -> list[Any]:
+    """`a,b` and `[a,b]` alike."""
+    value = parse_value(text if text.startswith("[") else f"[{text}]")
+    return value if isinstance(value, list) else [value]
+
+
+def _with_tasks(sweep: S, names: list[str]) -> S:
+    if isinstance(sweep, Tune) and len(names) > 1:
+        raise UsageError(f"task must be one task where a sweep tunes, got {', '.join(names)}")
+    for name in names:
+        try:
+            task_set(name)
+        except ValueError as error:  # it says all that there is to say
+            raise UsageError(str(error)) from error
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise UsageError(f"task has {twice[0]!r} twice")
+    return dataclasses.replace(sweep, tasks=tuple(names))
+
+
+def _with_presets(sweep: S, names: list[str]) -> S:
+    for name in names:
+        one_of("preset", name, presets())
+    tasks = [name for name in names if name in ENVS or name in TASK_SETS]
+    sweep = dataclasses.replace(sweep, presets=" ".join(n for n in names if n not in tasks))
+    return _with_tasks(sweep, tasks) if tasks else sweep
+
+
+def _with_arms(sweep: S, names: list[str]) -> S:
+    """Only these arms: those of the sweep by their name, others by the preset they are."""
+    arms = {name: name for name in presets()} | dict(sweep.arms)
+    for name in names:
+        one_of("arm or preset", name, [*sweep.arms, *presets()])
+    return dataclasses.replace(sweep, arms={name: arms[name] for name in names})
+
+
+def _absolute(path: Any) -> str:
+    return str(Path(str(path)).expanduser().resolve())
+
+
+def _absolute_word(word: str) -> str:
+    key, equals, text = word.partition("=")
+    return f"{key}={_absolute(text)}" if equals and text and key in PATHS else word
 
 
 def axis_named(sweep: Sweep, key: str) -> str | None:
@@ -212,14 +297,14 @@ def axis_named(sweep: Sweep, key: str) -> str | None:
 
 
 def known_keys(sweep: Sweep) -> Mapping[str, Any]:
-    """Every dotted key of a run's configuration, of any arm, with its value in the presets."""
+    """Every dotted key of a run's configuration, of any arm, with its default."""
     known: dict[str, Any] = {}
     for arm in sweep.arms:
-        known |= flatten(compose(sweep.preset_of(arm), {"task": sweep.task}))
+        known |= sweep.keys(arm)
     return known
 
 
-def _with_axis(sweep: Sweep, axis: str, values: list[Any] | Range) -> Sweep:
+def _with_axis(sweep: S, axis: str, values: list[Any] | Range) -> S:
     if isinstance(values, list):
         if not values:
             raise UsageError(f"axis {axis} is empty: give at least one value")
@@ -230,7 +315,7 @@ def _with_axis(sweep: Sweep, axis: str, values: list[Any] | Range) -> Sweep:
     return dataclasses.replace(sweep, space=dict(sweep.space) | {axis: frozen})
 
 
-def _set(sweep: Sweep, path: str, value: Any) -> Sweep:
+def _set(sweep: S, path: str, value: Any) -> S:
     stage, dot, name = path.partition(".")
     if not dot:
         return dataclasses.replace(sweep, **{path: value})
@@ -240,21 +325,37 @@ def _set(sweep: Sweep, path: str, value: Any) -> Sweep:
 
 def usage(sweep: Sweep) -> str:
     """The help page of this sweep."""
-    lines = [f"usage: python sweeps/{sweep.name}.py [key=value ...] [flags]", ""]
-    lines += ["  preset='NAME ...'".ljust(32) + f"sizes and variants, now {sweep.presets!r}"]
-    lines += ["  task=NAME".ljust(32) + f"now {sweep.task}; known: {', '.join(ENVS)}"]
-    lines += ["  results=FOLDER".ljust(32) + "where results go, now 'results'", "", "space"]
-    for axis, values in sweep.space.items():
-        lines.append(f"  {axis}".ljust(32) + _show_axis(values))
-    lines += ["  KEY=[a,b] KEY=uniform(a,b)".ljust(32) + "loguniform, int: one more axis"]
-    lines += [
-        "  KEY=value".ljust(32) + "fixed for every arm, KEY as in a run's configuration",
+
+    def entry(word: str, doc: str) -> str:
+        start = f"  {word}".ljust(31) + " "
+        return textwrap.fill(start + doc, 100, subsequent_indent=" " * 32, break_on_hyphens=False)
+
+    several = isinstance(sweep, Compare)
+    lines = [
+        f"usage: python sweeps/{sweep.name}.py [key=value ...] [flags]",
         "",
+        entry("preset='NAME ...'", f"sizes and variants, now {sweep.presets!r}"),
+        entry(
+            "task=[NAME,...]" if several else "task=NAME",
+            f"now {', '.join(sweep.tasks)}; known: {', '.join([*ENVS, *TASK_SETS])}",
+        ),
+        entry("arms=[NAME,...]", "only these arms, or presets as arms"),
+        entry("arms.NAME='PRESET ... key=value'", "change an arm, or add one"),
+        entry("baseline=NAME", f"now {sweep.baseline}"),
+        entry("results=FOLDER", "where results go, now 'results'"),
+        "",
+        "arms",
+        *(entry(name, words or "(as the presets)") for name, words in sweep.arms.items()),
+        "",
+        "space" if isinstance(sweep, Tune) else "axes: each value is a comparison of its own",
+        *(entry(axis, axis_text("", values)) for axis, values in sweep.space.items()),
+        entry("KEY=[a,b]", "one more axis")
+        if several
+        else entry("KEY=[a,b] KEY=uniform(a,b)", "loguniform, int: one more axis"),
+        entry("KEY=value", "fixed for every arm, KEY as in a run's configuration"),
+        "",
+        *(entry(name, setting.doc) for name, setting in settings_of(sweep).items()),
+        "",
+        *(entry(flag, doc) for flag, doc in FLAGS.items()),
     ]
-    lines += [f"  {name}".ljust(32) + setting.doc for name, setting in SETTINGS.items()]
-    lines += ["", *(f"  {flag}".ljust(32) + doc for flag, doc in FLAGS.items())]
     return "\n".join(lines)
-
-
-def _show_axis(axis: Any) -> str:
-    return str(axis) if isinstance(axis, Range) else "[" + ", ".join(map(str, axis)) + "]"

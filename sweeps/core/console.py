@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
-from sweeps.core.pages import cell_text, duration
+from sweeps.core.axes import Range, cell_text
+from sweeps.core.pages import duration
 from sweeps.core.recorder import Recorder
 from sweeps.core.state import TrialRecord
-from sweeps.core.sweep import Range, Sweep
+from sweeps.core.sweep import Sweep
 
 SUMMARY_S = 300.0
 REDRAW_S = 1.0
@@ -128,7 +129,8 @@ class Console:
     def _where(self, trial: TrialRecord) -> str:
         """The arm and its place on the axes that have more than one value."""
         cell = {key: value for key, value in trial.params.items() if key in self._varied}
-        return f"{trial.arm} {cell_text(cell)}".rstrip()
+        task = trial.task if self._sweep is not None and len(self._sweep.tasks) > 1 else ""
+        return " ".join(filter(None, (trial.arm, task, cell_text(cell))))
 
     def _best(self, trials: Iterable[TrialRecord]) -> str:
         # Named as what it is: the largest of many noisy numbers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import sys
@@ -14,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core import cluster, machine, pages
-from sweeps.core.check import Checked, check
+from sweeps.core.check import check
+from sweeps.core.checked import Checked
 from sweeps.core.command import Options, UsageError, parse, resumed_folder, usage
+from sweeps.core.compare import Compare
 from sweeps.core.console import Console
 from sweeps.core.events import EventLog
 from sweeps.core.folder import (
@@ -29,9 +32,11 @@ from sweeps.core.outcome import conclude, exit_code
 from sweeps.core.recorder import Recorder
 from sweeps.core.resume import open_run, refuse_changes, stored_sweep
 from sweeps.core.schema import ExitCode
-from sweeps.core.stages import NothingSucceeded, Stages, enumerate_or
+from sweeps.core.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
+from sweeps.core.start_page import start_page
 from sweeps.core.state import TrialRecord
 from sweeps.core.sweep import Sweep
+from sweeps.core.tune import Tune
 
 HEARTBEAT_S = 10.0
 POLL_S = 0.2
@@ -70,8 +75,12 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
     checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
-    if options.address is None:
-        cluster.check_machine(checked.largest)
+    if options.address is None and (problem := cluster.shortage(checked.largest)):
+        if not options.dry_run:
+            raise UsageError(problem)
+        # A plan for a larger machine can be looked at on a smaller one.
+        warnings = (*checked.warnings, f"not on this machine: {problem}")
+        checked = dataclasses.replace(checked, warnings=warnings)
     cluster.prepare(options.address)
     _check_results(options)
     if options.dry_run:
@@ -101,10 +110,10 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
 def _start_page(sweep: Sweep, checked: Checked, options: Options, where: str) -> str:
     needs = checked.largest.resources
     if options.address is not None:
-        return pages.start_page(sweep, checked, 0, where)
+        return start_page(sweep, checked, 0, where)
     memory = machine.usable_memory_bytes() - machine.HEAD_BYTES
     at_once = min(machine.usable_cpus() // needs.num_cpus, memory // needs.memory_bytes)
-    return pages.start_page(sweep, checked, max(1, int(at_once)), where)
+    return start_page(sweep, checked, max(1, int(at_once)), where)
 
 
 def _check_results(options: Options) -> None:
@@ -186,14 +195,20 @@ class _Run:
     def _run_stages(self) -> None:
         from sweeps.core.engine import Engine
 
-        source = enumerate_or(self._study)
-        stages = Stages(self.sweep, self.recorder, source, self.gpu_bytes)
+        stages = self._stages()
         on_gpu = self.checked.largest.resources.num_gpus > 0
         engine = Engine(self.sweep, self.folder.path, self.recorder, self.interrupts, on_gpu=on_gpu)
         self.console.watch(self.sweep, self.recorder)
         engine.run(stages)
 
-    def _study(self, sweep: Sweep, known: list[TrialRecord]):
+    def _stages(self) -> TuneStages | CompareStages:
+        if isinstance(self.sweep, Tune):
+            source = enumerate_or(self._study)
+            return TuneStages(self.sweep, self.recorder, source, self.gpu_bytes)
+        assert isinstance(self.sweep, Compare)
+        return CompareStages(self.sweep, self.recorder, self.gpu_bytes)
+
+    def _study(self, sweep: Tune, known: list[TrialRecord]):
         from sweeps.core.study import Study
 
         return Study(self.folder.path, sweep, known)

@@ -7,7 +7,8 @@ import random
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
-from sweeps.core.sweep import Cell, Sweep
+from sweeps.core.axes import Cell
+from sweeps.core.tune import Tune
 
 #: Grids up to this size are enumerated; nothing is gained by modelling so few cells.
 ENUMERABLE = 48
@@ -24,7 +25,7 @@ class Source(Protocol):
         """The cell proposed last runs under this name."""
         ...
 
-    def progressed(self, trial_id: str, env_steps: int, score: float) -> None:
+    def progressed(self, trial_id: str, progress: int, score: float) -> None:
         """The trial was evaluated."""
         ...
 
@@ -33,7 +34,7 @@ class Source(Protocol):
         ...
 
 
-def is_enumerable(sweep: Sweep) -> bool:
+def is_enumerable(sweep: Tune) -> bool:
     """Whether the screen walks the grid rather than asking a model of it."""
     cells = sweep.cell_count()
     return cells <= max(ENUMERABLE, sweep.screen.trials)
@@ -42,7 +43,7 @@ def is_enumerable(sweep: Sweep) -> bool:
 class Grid:
     """The cells in an order that only the seed decides, without those already tried."""
 
-    def __init__(self, sweep: Sweep, tried: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, sweep: Tune, tried: Iterable[Mapping[str, Any]] = ()) -> None:
         seen = {cell_key(cell) for cell in tried}
         order = balanced_order(list(sweep.cells()), sweep.screen.trials, sweep.search_seed)
         self._left = [cell for cell in order if cell_key(cell) not in seen]
@@ -54,7 +55,7 @@ class Grid:
     def planned(self, trial_id: str) -> None:
         """Nothing to learn: the order is fixed."""
 
-    def progressed(self, trial_id: str, env_steps: int, score: float) -> None:
+    def progressed(self, trial_id: str, progress: int, score: float) -> None:
         """Nothing to learn."""
 
     def ended(self, trial_id: str, status: str, score: float | None) -> None:

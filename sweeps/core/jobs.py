@@ -24,7 +24,8 @@ class Job:
     sweep: str
     wandb: str
     epochs: int
-    budget_env_steps: int
+    progress: str  # the key of a result that says how far it is
+    budget: int  # of `progress`
     resources: dict[str, float]
 
     @property
@@ -48,6 +49,7 @@ def make_job(plan: Plan, folder: Path, sweep: str, wandb: str) -> Job:
         sweep=sweep,
         wandb=wandb,
         epochs=plan.config.epochs,
-        budget_env_steps=plan.budget_env_steps,
+        progress=plan.progress,
+        budget=plan.budget,
         resources=plan.resources.to_dict(),
     )

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.core import pages
+from sweeps.core.axes import cell_text
 from sweeps.core.compact import compact
 from sweeps.core.console import Console
 from sweeps.core.schema import ExitCode
 from sweeps.core.state import TrialRecord
 from sweeps.core.sweep import Sweep
+from sweeps.core.tune import Tune
 
 
 def exit_code(trials: Sequence[TrialRecord], *, finished: bool) -> ExitCode:
@@ -55,17 +57,17 @@ def _verdict(sweep: Sweep, folder: Path, shown: Path, trials: Sequence[TrialReco
 
     frames = analysis.load(folder)
     confirmed = [t for t in trials if t.stage == "confirm" and t.status == "COMPLETED"]
+    done = {trial.arm for trial in confirmed}
     lines = []
-    if {trial.arm for trial in confirmed} == set(sweep.arms):
+    if sweep.baseline in done and done & set(sweep.candidates):
         seeds = ", ".join(str(seed) for seed in sweep.confirm.seeds)
         lines.append(f"RESULT on test seeds {seeds}")
-        table = analysis.compare(frames, baseline=sweep.baseline)
-        lines += [pages.row("", analysis.headline(table))]
+        lines += [pages.row("", text) for text in analysis.conclusions(frames, sweep.baseline)]
     else:
-        lines.append("RESULT none: both arms need a completed trial on a test seed")
-    winner = next((t for t in confirmed if t.arm == sweep.candidate), None)
-    if winner is not None:
-        lines.append(pages.row("winner", f"{winner.config_id} {pages.cell_text(winner.params)}"))
+        lines.append("RESULT none: baseline and a candidate need a completed trial on a test seed")
+    winner = next((t for t in confirmed if t.arm in sweep.candidates), None)
+    if winner is not None and isinstance(sweep, Tune):
+        lines.append(pages.row("winner", f"{winner.config_id} {cell_text(winner.params)}"))
     page = analysis.report(frames, folder / "report.html")
     lines.append(pages.row("report", str(shown / Path(page).name)))
     lines.append(pages.row("next", f'import analysis; frames = analysis.load("{shown}")'))

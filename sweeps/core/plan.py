@@ -9,8 +9,10 @@ from typing import Any
 
 from flowpwm.config import RunConfig, compose, config_id, env_steps_per_epoch, from_dict, to_dict
 from flowpwm.cost import Cost, estimate
+from flowpwm.modes import MODES
+from sweeps.core.axes import Cell
 from sweeps.core.state import TrialRecord
-from sweeps.core.sweep import Cell, Sweep
+from sweeps.core.sweep import Sweep
 
 # Requests are rounded up to this, so that trials of like size can take each other's worker over.
 MEMORY_STEP_BYTES = 256 * 2**20
@@ -45,9 +47,21 @@ class Plan:
     cost: Cost
 
     @property
-    def budget_env_steps(self) -> int:
-        """Environment steps of the whole run."""
+    def progress(self) -> str:
+        """What says how far a run is: "env_steps", or "epoch" where it never acts."""
+        return "env_steps" if MODES[self.config.mode].online else "epoch"
+
+    @property
+    def budget(self) -> int:
+        """`progress` of a run that came to its end."""
+        if self.progress == "epoch":
+            return self.config.epochs
         return self.config.epochs * env_steps_per_epoch(self.config)
+
+    @property
+    def budget_text(self) -> str:
+        """The budget with its unit."""
+        return f"{self.budget:,} {'epochs' if self.progress == 'epoch' else 'env steps'}"
 
     @property
     def work_flops(self) -> float:
@@ -63,7 +77,7 @@ class Plan:
             "seed": self.config.seed,
             "task": self.config.task,
             "config": to_dict(self.config),
-            "params": dict(self.cell),
+            "params": {key: value for key, value in self.cell.items() if key != "task"},
             "resources": self.resources.to_dict(),
             "parameters": self.cost.parameters["total"],
             "nfe": self.cost.nfe,
@@ -74,7 +88,7 @@ def compose_trial(
     sweep: Sweep, arm: str, stage: str, cell: Mapping[str, Any], seed: int
 ) -> RunConfig:
     """The configuration of a trial. Raises ConfigError."""
-    overrides = sweep.overrides(stage, cell) | {"seed": seed}
+    overrides = sweep.overrides(arm, stage, cell) | {"seed": seed}
     return compose(sweep.preset_of(arm), overrides)
 
 

@@ -18,7 +18,7 @@ class Ranked:
     mean: float
     n: int
     completed: bool
-    env_steps: int
+    progress: tuple[int, int]  # env steps and epochs; the former stay 0 in offline training
 
     def why(self) -> dict[str, float | int | str | bool]:
         """The entry of the `selected` event."""
@@ -70,7 +70,7 @@ def rank(trials: Iterable[TrialRecord]) -> list[Ranked]:
     ranked = _ranked(complete, completed=True)
     ranked.sort(key=lambda r: (-r.score, -r.mean, r.config_id))
     late = _ranked(stopped, completed=False)
-    late.sort(key=lambda r: (-r.env_steps, -r.score, r.config_id))
+    late.sort(key=lambda r: ([-x for x in r.progress], -r.score, r.config_id))
     return ranked + late
 
 
@@ -91,7 +91,7 @@ def _ranked(groups: Mapping[str, list[TrialRecord]], completed: bool) -> list[Ra
             statistics.fmean(scores[key]),
             len(scores[key]),
             completed,
-            max(t.env_steps for t in groups[key]),
+            max((t.env_steps, t.epochs_done) for t in groups[key]),
         )
         for key in groups
     ]

@@ -64,7 +64,9 @@ class Recorder:
         )
         score = result.get("score")
         if self.source is not None and result.get("kind") == "evaluated" and _finite(score):
-            self.source.progressed(trial_id, result["env_steps"], float(score or 0.0))
+            # Offline training takes no environment steps.
+            progress = result["env_steps"] or result["epoch"]
+            self.source.progressed(trial_id, progress, float(score or 0.0))
 
     def decided(self, decision: Decision) -> None:
         """A rung was reached."""

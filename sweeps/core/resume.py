@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -15,11 +15,12 @@ from sweeps.core.events import EventLog, read_events
 from sweeps.core.recorder import Recorder
 from sweeps.core.sweep import Sweep
 
+S = TypeVar("S", bound=Sweep)
 SPEC = "sweep.yaml"
 ENVIRONMENT = "environment.json"
 
 
-def stored_sweep(sweep: Sweep, folder: Path | None) -> Sweep:
+def stored_sweep(sweep: S, folder: Path | None) -> S:
     """The sweep that `folder` was started with, or `sweep` itself for a new one.
 
     Raises UsageError if the folder holds no sweep of this name.
@@ -28,17 +29,18 @@ def stored_sweep(sweep: Sweep, folder: Path | None) -> Sweep:
         return sweep
     path = folder / SPEC
     try:
-        stored = Sweep.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if plain["name"] != sweep.name:
+            raise UsageError(
+                f"--resume {folder}: this is a sweep {plain['name']!r}; "
+                f"use sweeps/{plain['name']}.py"
+            )
+        return type(sweep).from_dict(plain)
     except OSError as error:
         raise UsageError(f"--resume {folder}: no sweep there ({error.strerror}: {path})") from error
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
         cause = str(error).strip().splitlines()[0]
         raise UsageError(f"--resume {folder}: {path} cannot be read ({cause})") from error
-    if stored.name != sweep.name:
-        raise UsageError(
-            f"--resume {folder}: this is a sweep {stored.name!r}; use sweeps/{stored.name}.py"
-        )
-    return stored
 
 
 def refuse_changes(stored: Sweep, asked: Sweep) -> None:

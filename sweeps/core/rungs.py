@@ -1,5 +1,7 @@
 """Asynchronous successive halving as pure data: who goes on at which rung. Knows nothing of Ray.
 
+A trial's progress is counted in environment steps, or in epochs where it trains from a dataset.
+
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", in its stopping form: a
 trial that reaches a rung is compared at once with those that reached it before.
 """
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Decision:
-    """What happened to a trial at a rung; `milestone` in environment steps."""
+    """What happened to a trial at a rung; `milestone` in the trial's unit of progress."""
 
     bracket: str
     milestone: int
@@ -32,8 +34,8 @@ class Bracket:
     reduction: float
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
 
-    def judge(self, trial_id: str, env_steps: int, score: float | None) -> list[Decision]:
-        """Decide at every rung up to `env_steps` that the trial has not passed yet.
+    def judge(self, trial_id: str, progress: int, score: float | None) -> list[Decision]:
+        """Decide at every rung up to `progress` that the trial has not passed yet.
 
         Of n trials at a rung the best ceil(n / reduction) go on, so the first one always does. A
         trial that skips rungs (its evaluations are sparse) is judged at each with the same score.
@@ -41,7 +43,7 @@ class Bracket:
         made = []
         for milestone in self.milestones:
             rung = self.scores.setdefault(milestone, {})
-            if milestone > env_steps or trial_id in rung:
+            if milestone > progress or trial_id in rung:
                 continue
             decision = self._decide(rung, milestone, trial_id, score)
             made.append(decision)
@@ -76,10 +78,10 @@ class Brackets:
         self.reduction = reduction
         self.brackets: dict[str, Bracket] = {}
 
-    def of(self, epochs: int, budget_env_steps: int) -> Bracket:
-        """The bracket of trials with this budget."""
-        bracket = self._named(f"{epochs} epochs, {budget_env_steps} steps")
-        milestones = {round(fraction * budget_env_steps) for fraction in self.fractions}
+    def of(self, epochs: int, budget: int) -> Bracket:
+        """The bracket of trials with this budget, in epochs and in their unit of progress."""
+        bracket = self._named(f"{epochs} epochs, {budget} steps")
+        milestones = {round(fraction * budget) for fraction in self.fractions}
         bracket.milestones = tuple(sorted(milestones))
         return bracket
 

@@ -37,8 +37,8 @@ class RungScheduler(FIFOScheduler):
             return TrialScheduler.CONTINUE
 
     def _judge(self, job: dict[str, Any], result: dict[str, Any]) -> str:
-        bracket = self._brackets.of(job["epochs"], job["budget_env_steps"])
-        decisions = bracket.judge(job["trial_id"], result["env_steps"], result["score"])
+        bracket = self._brackets.of(job["epochs"], job["budget"])
+        decisions = bracket.judge(job["trial_id"], result[job["progress"]], result["score"])
         for decision in decisions:
             self._recorder.decided(decision)
         stays = all(decision.go_on for decision in decisions)

@@ -1,18 +1,25 @@
-"""Screen, select, confirm: from a space to an answer. What is finished is never done again."""
+"""From a sweep to the trials that answer it. What is finished is never done again.
+
+A tune sweep screens, selects and confirms; a compare sweep only confirms.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+from sweeps.core.axes import Cell
+from sweeps.core.compare import Compare
 from sweeps.core.grid import Grid, Source, is_enumerable
 from sweeps.core.plan import Plan, make_plan, plan_again
 from sweeps.core.ranking import Ranked, rank
 from sweeps.core.recorder import Recorder
 from sweeps.core.rungs import Brackets
 from sweeps.core.state import TrialRecord
-from sweeps.core.sweep import Cell, Sweep
+from sweeps.core.sweep import Sweep
+from sweeps.core.tune import Tune
 
+S = TypeVar("S", bound=Sweep)
 Steps = Generator[Plan | None, None, list[str]]
 
 
@@ -23,24 +30,99 @@ class NothingSucceeded(RuntimeError):
 class SourceMaker(Protocol):
     """Makes the source of the screen, given the trials that exist already."""
 
-    def __call__(self, sweep: Sweep, known: list[TrialRecord]) -> Source:
+    def __call__(self, sweep: Tune, known: list[TrialRecord]) -> Source:
         """A source that proposes none of the known trials again."""
         ...
 
 
-class Stages:
+class Stages(Generic[S]):
     """The stages over the records of a sweep, whether these are empty or half full.
 
-    `brackets` hold the early stopping of the screen, with the decisions of earlier drivers.
+    `brackets` hold the early stopping, with the decisions of earlier drivers.
     """
 
-    def __init__(
-        self, sweep: Sweep, recorder: Recorder, make_source: SourceMaker, gpu_bytes: int = 0
-    ) -> None:
+    def __init__(self, sweep: S, recorder: Recorder, gpu_bytes: int = 0) -> None:
         self._sweep = sweep
         self._recorder = recorder
-        self._make_source = make_source
         self._gpu_bytes = gpu_bytes
+        self.brackets = Brackets((), 2.0)
+
+    def plans(self) -> Iterator[Plan | None]:
+        """The trials to start, in order; None while the next ones depend on those that run.
+
+        Raises NothingSucceeded where a stage leaves nothing to go on with.
+        """
+        raise NotImplementedError
+
+    def _confirm(self, winner: Cell) -> Iterator[Plan | None]:
+        self._begin("confirm")
+        # Seed by seed, so that a sweep cut short has as many of one arm as of the other.
+        wanted = [
+            (arm, cell, seed)
+            for seed in self._sweep.confirm.seeds
+            for arm, cell in self._sweep.confirmed(winner)
+        ]
+        yield from self._list("confirm", wanted)
+        yield from self._finish("confirm")
+
+    def _list(self, stage: str, wanted: list[tuple[str, Cell, int]]) -> Iterator[Plan]:
+        known = {
+            (record.arm, record.seed, record.task, str(record.params))
+            for record in self._recorder.of_stage(stage)
+        }
+        for arm, cell, seed in wanted:
+            task = cell.get("task", self._sweep.tasks[0])
+            params = {key: value for key, value in cell.items() if key != "task"}
+            if (arm, seed, task, str(params)) not in known:
+                self._plan(arm, stage, cell, seed)
+        yield from self._left(self._recorder.of_stage(stage))
+
+    def _plan(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
+        plan = make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
+        self._recorder.planned(plan)
+        return plan
+
+    def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
+        """What still has to run; a trial that a rung stopped is done, even if nobody noted it."""
+        for record in records:
+            if record.stop_decided and not record.final:
+                self._recorder.ended(record.trial_id, "stopped", {})
+            elif not record.final:
+                yield plan_again(record, self._sweep, self._gpu_bytes)
+
+    def _begin(self, stage: str) -> None:
+        if stage not in self._recorder.state.stages:
+            self._recorder.sweep("stage_started", stage=stage)
+
+    def _finish(self, stage: str) -> Generator[None, None, list[Ranked]]:
+        """Wait for the stage's trials and rank the candidates' configurations."""
+        while not all(record.final for record in self._recorder.of_stage(stage)):
+            yield None
+        records = self._recorder.of_stage(stage)
+        ranked = rank(record for record in records if record.arm in self._sweep.candidates)
+        if self._recorder.state.stages.get(stage) != "finished":
+            self._recorder.sweep("stage_finished", stage=stage)
+        if not ranked:
+            raise NothingSucceeded(f"no trial of stage {stage} reached a score")
+        return ranked
+
+
+class CompareStages(Stages[Compare]):
+    """One stage: everything that is compared."""
+
+    def plans(self) -> Iterator[Plan | None]:
+        """Every arm on every task, cell and seed."""
+        yield from self._confirm({})
+
+
+class TuneStages(Stages[Tune]):
+    """Screen, select, confirm: from a space to an answer."""
+
+    def __init__(
+        self, sweep: Tune, recorder: Recorder, make_source: SourceMaker, gpu_bytes: int = 0
+    ) -> None:
+        super().__init__(sweep, recorder, gpu_bytes)
+        self._make_source = make_source
         self.brackets = Brackets(sweep.screen.rungs, sweep.screen.reduction)
         self.brackets.replay(
             (rung.bracket, rung.milestone, rung.trial_id, rung.score)
@@ -48,13 +130,10 @@ class Stages:
         )
 
     def plans(self) -> Iterator[Plan | None]:
-        """The trials to start, in order; None while the next ones depend on those that run.
-
-        Raises NothingSucceeded where a stage leaves nothing to go on with.
-        """
+        """The trials of the three stages, each as soon as it is known."""
         finalists = yield from self._screen()
         (winner,) = yield from self._select(finalists)
-        yield from self._confirm(winner)
+        yield from self._confirm(self._cell_of(winner))
 
     def _screen(self) -> Steps:
         if "screen" in self._recorder.state.decisions:
@@ -88,54 +167,6 @@ class Stages:
         ranked = yield from self._finish("select")
         return self._decide("select", ranked[:1])
 
-    def _confirm(self, winner: str) -> Iterator[Plan | None]:
-        self._begin("confirm")
-        cell = self._cell_of(winner)
-        arms = {self._sweep.candidate: cell, self._sweep.baseline: self._sweep.shared(cell)}
-        # Seed by seed, so that a sweep cut short has as many of one arm as of the other.
-        wanted = [(arm, arms[arm], seed) for seed in self._sweep.confirm.seeds for arm in arms]
-        yield from self._list("confirm", wanted)
-        yield from self._finish("confirm")
-
-    def _list(self, stage: str, wanted: list[tuple[str, Cell, int]]) -> Iterator[Plan]:
-        known = {
-            (record.arm, record.seed, str(record.params))
-            for record in self._recorder.of_stage(stage)
-        }
-        for arm, cell, seed in wanted:
-            if (arm, seed, str(cell)) not in known:
-                self._plan(arm, stage, cell, seed)
-        yield from self._left(self._recorder.of_stage(stage))
-
-    def _plan(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
-        plan = make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
-        self._recorder.planned(plan)
-        return plan
-
-    def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
-        """What still has to run; a trial that a rung stopped is done, even if nobody noted it."""
-        for record in records:
-            if record.stop_decided and not record.final:
-                self._recorder.ended(record.trial_id, "stopped", {})
-            elif not record.final:
-                yield plan_again(record, self._sweep, self._gpu_bytes)
-
-    def _begin(self, stage: str) -> None:
-        if stage not in self._recorder.state.stages:
-            self._recorder.sweep("stage_started", stage=stage)
-
-    def _finish(self, stage: str) -> Generator[None, None, list[Ranked]]:
-        """Wait for the stage's trials and rank the candidate's configurations."""
-        while not all(record.final for record in self._recorder.of_stage(stage)):
-            yield None
-        records = self._recorder.of_stage(stage)
-        ranked = rank(record for record in records if record.arm == self._sweep.candidate)
-        if self._recorder.state.stages.get(stage) != "finished":
-            self._recorder.sweep("stage_finished", stage=stage)
-        if not ranked:
-            raise NothingSucceeded(f"no trial of stage {stage} reached a score")
-        return ranked
-
     def _decide(self, stage: str, chosen: list[Ranked]) -> list[str]:
         ids = [ranked.config_id for ranked in chosen]
         why = [ranked.why() for ranked in chosen]
@@ -150,7 +181,7 @@ class Stages:
 def enumerate_or(large: SourceMaker) -> SourceMaker:
     """Grids worth walking are walked; `large` answers for the rest."""
 
-    def make(sweep: Sweep, known: list[TrialRecord]) -> Source:
+    def make(sweep: Tune, known: list[TrialRecord]) -> Source:
         if is_enumerable(sweep):
             return Grid(sweep, [record.params for record in known])
         return large(sweep, known)

@@ -20,7 +20,7 @@ _ENDED = {
 
 @dataclass(frozen=True)
 class Rung:
-    """One decision of the scheduler. `milestone` is in environment steps."""
+    """One decision of the scheduler. `milestone` is in env steps, or epochs of offline training."""
 
     trial_id: str
     bracket: str
@@ -76,6 +76,11 @@ class TrialRecord:
     def epochs(self) -> int | None:
         """The budget in epochs."""
         return self.config.get("epochs")
+
+    @property
+    def progress_unit(self) -> str:
+        """What rungs are counted in: a run from a dataset takes no environment steps."""
+        return "env steps" if self.config.get("mode", "online") == "online" else "epochs"
 
     @property
     def wall_time_s(self) -> float | None:

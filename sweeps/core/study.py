@@ -22,9 +22,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from sweeps.core.axes import Axis, Cell, Range
 from sweeps.core.grid import cell_key
 from sweeps.core.state import TrialRecord
-from sweeps.core.sweep import Axis, Cell, Range, Sweep
+from sweeps.core.tune import Tune
 
 JOURNAL = "optuna.journal"
 _TRIAL_ID = "trial_id"
@@ -38,7 +39,7 @@ class Study:
     told now, and suggestions that never became a trial are dropped.
     """
 
-    def __init__(self, folder: Path, sweep: Sweep, records: Iterable[TrialRecord] = ()) -> None:
+    def __init__(self, folder: Path, sweep: Tune, records: Iterable[TrialRecord] = ()) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         journal = folder / JOURNAL
         # The folder has one owner: a lock that is found belongs to a driver that was killed.
@@ -79,13 +80,13 @@ class Study:
         self._asked.set_user_attr(_TRIAL_ID, trial_id)
         self._numbers[trial_id] = self._asked.number
 
-    def progressed(self, trial_id: str, env_steps: int, score: float) -> None:
+    def progressed(self, trial_id: str, progress: int, score: float) -> None:
         """Record an intermediate value; a step that was recorded before is left as it is."""
         if trial_id not in self._numbers:
             return
         frozen = self._study.trials[self._numbers[trial_id]]
-        if not frozen.state.is_finished() and env_steps not in frozen.intermediate_values:
-            Trial(self._study, frozen._trial_id).report(score, step=env_steps)
+        if not frozen.state.is_finished() and progress not in frozen.intermediate_values:
+            Trial(self._study, frozen._trial_id).report(score, step=progress)
 
     def ended(self, trial_id: str, status: str, score: float | None) -> None:
         """COMPLETED counts with its score, STOPPED as pruned, everything else not at all."""

@@ -54,8 +54,10 @@ class WandbTracker:
     def log(self, report: Report) -> None:
         """Pass a report on; returns at once."""
         row = dict(report.metrics) | {"epoch": report.epoch, "env_steps": report.env_steps}
-        if report.evaluation is not None:
-            row |= {"eval/return": report.evaluation.mean, "eval/score": report.score or 0.0}
+        if report.evaluations:
+            row |= {"eval/return": report.return_mean, "eval/score": report.score or 0.0}
+        if len(report.evaluations) > 1:
+            row |= {f"eval/{each.task}/return": each.mean for each in report.evaluations}
         try:
             self._rows.put_nowait(row)
         except queue.Full:

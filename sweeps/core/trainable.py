@@ -21,7 +21,9 @@ import torch
 from ray import tune
 
 from flowpwm import checkpoint
+from flowpwm.checks import ConfigError
 from flowpwm.config import RunConfig, from_dict
+from flowpwm.datasets.errors import DatasetError
 from flowpwm.report import METRICS, Report
 from flowpwm.state import TrainState
 from flowpwm.train import Diverged, train
@@ -82,8 +84,8 @@ def failure_class(error: BaseException) -> str:
     """One of `schema.FAILURE_CLASSES`."""
     if isinstance(error, Diverged):
         return "diverged"
-    if isinstance(error, checkpoint.CheckpointError):
-        return "data"
+    if isinstance(error, (checkpoint.CheckpointError, DatasetError, ConfigError)):
+        return "data"  # a configuration was checked before: its files are gone or changed
     if isinstance(error, torch.OutOfMemoryError):
         return "oom_gpu"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
@@ -183,13 +185,13 @@ class _Attempt:
         self.tracker.log(report)
         memory = int(report.metrics.get("memory/host_bytes", 0))
         self.memory_peak = max(self.memory_peak, memory)
-        evaluation = report.evaluation
-        if evaluation is not None:
+        evaluated = bool(report.evaluations)
+        for evaluation in report.evaluations:
             self.series.evaluation(
                 where
                 | {
                     "wall_time_s": state.seconds["wall"],
-                    "task": state.config.task,
+                    "task": evaluation.task,
                     "protocol": evaluation.protocol,
                     "n": evaluation.n,
                     "return_mean": evaluation.mean,
@@ -200,19 +202,18 @@ class _Attempt:
                     "returns": evaluation.returns.tolist(),
                 }
             )
+        if evaluated:
             self.log.info(
-                "epoch %d: return %.2f, score %.2f", report.epoch, evaluation.mean, state.score
+                "epoch %d: return %.2f, score %.2f", report.epoch, report.return_mean, state.score
             )
             if report.is_best:
                 self._save(state, "best")
         now = time.monotonic()
         waited = now - self.saved_at
-        if waited >= CHECKPOINT_S or (
-            evaluation is not None and waited >= CHECKPOINT_SHARE * self.save_took
-        ):
+        if waited >= CHECKPOINT_S or (evaluated and waited >= CHECKPOINT_SHARE * self.save_took):
             self._save(state, "last")
-        if evaluation is not None or now - self.reported_at >= HEARTBEAT_S:
-            self._tell(state, kind="evaluated" if evaluation is not None else "heartbeat")
+        if evaluated or now - self.reported_at >= HEARTBEAT_S:
+            self._tell(state, kind="evaluated" if evaluated else "heartbeat")
 
     def _save(self, state: TrainState, which: str) -> None:
         began = time.monotonic()
@@ -244,8 +245,11 @@ class _Attempt:
         }
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
-        done = state.epoch >= state.config.epochs
+        done = state.finished  # all epochs, or no improvement for as long as it was to wait
         if not self.stop.orphaned:
             self._save(state, "last")
         self.log.info("%s at epoch %d", "completed" if done else "interrupted", state.epoch)
-        return self._standing(state) | {"outcome": "completed" if done else "interrupted"}
+        end = {"outcome": "completed" if done else "interrupted"}
+        if done and state.epoch < state.config.epochs:
+            end["message"] = f"no better score in {state.config.patience} evaluations"
+        return self._standing(state) | end

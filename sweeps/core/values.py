@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sweeps.core.sweep import Range
+from sweeps.core.axes import Range
 
 _INTEGER = re.compile(r"[+-]?\d+(_\d+)*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 _RANGE = re.compile(r"(uniform|loguniform|int)\((.*)\)")
-_WORDS = {"true": True, "false": False, "null": None, "none": None}
+_WORDS = {"true": True, "false": False, "null": None}  # "none" names an option
 
 
 def parse_value(text: str) -> Any:

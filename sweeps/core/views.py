@@ -14,12 +14,23 @@ from sweeps.core.state import SweepState, TrialRecord
 
 
 def latest_rows(table: pa.Table) -> pa.Table:
-    """The rows of one trial by epoch, each from its highest attempt; of two, the later row."""
-    epochs = table["epoch"].to_numpy()
-    order = np.lexsort((np.arange(len(epochs)), table["attempt"].to_numpy(), epochs))
-    by_epoch = epochs[order]
-    last = np.append(by_epoch[1:] != by_epoch[:-1], True)[: len(order)]
+    """The rows of one trial by epoch and, if it has one, task; each is that of its highest attempt,
+    of two the later one. Tasks stay in the order in which they were first written.
+    """
+    epochs, tasks = table["epoch"].to_numpy(), _task_numbers(table)
+    attempts = table["attempt"].to_numpy()
+    order = np.lexsort((np.arange(len(epochs)), attempts, tasks, epochs))
+    keys = np.stack([epochs[order], tasks[order]])
+    last = np.append((keys[:, 1:] != keys[:, :-1]).any(axis=0), True)[: len(order)]
     return table.take(pa.array(order[last]))
+
+
+def _task_numbers(table: pa.Table) -> np.ndarray:
+    if "task" not in table.column_names:
+        return np.zeros(len(table), dtype=np.int64)
+    names = table["task"].to_pylist()
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], dtype=np.int64)
 
 
 def score(returns: np.ndarray) -> float | None:
@@ -52,13 +63,17 @@ def trials_table(state: SweepState, evals: pa.Table) -> pa.Table:
 
 
 def _returns_by_trial(evals: pa.Table) -> dict[str, np.ndarray]:
-    """Mean returns of each trial by epoch; `evals` is sorted by both."""
+    """Returns of each trial by epoch, the mean over its tasks; `evals` is sorted by both."""
     ids = np.asarray(evals["trial_id"].to_pylist(), dtype=object)
-    means = evals["return_mean"].to_numpy()
     if not len(ids):
         return {}
-    starts = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1)]
-    return dict(zip(ids[starts], np.split(means, starts[1:]), strict=True))
+    epochs, means = evals["epoch"].to_numpy(), evals["return_mean"].to_numpy()
+    new_trial = np.append(True, ids[1:] != ids[:-1])
+    new_epoch = new_trial | np.append(True, epochs[1:] != epochs[:-1])
+    starts = np.flatnonzero(new_epoch)
+    over_tasks = np.add.reduceat(means, starts) / np.diff(np.append(starts, len(means)))
+    trials = np.flatnonzero(new_trial[starts])
+    return dict(zip(ids[starts[trials]], np.split(over_tasks, trials[1:]), strict=True))
 
 
 def _row(

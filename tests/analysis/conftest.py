@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class SweepFolder:
         self,
         arm: str,
         seed: int,
-        returns: Sequence[float] | np.ndarray,
+        returns: Sequence[float] | np.ndarray | Mapping[str, Sequence[float]],
         *,
         task: str = "cheetah-run",
         stage: str = "confirm",
@@ -53,11 +53,15 @@ class SweepFolder:
         attempt: int = 1,
         memory: Sequence[int] | None = None,
         protocol: str = "k100",
+        steps_per_epoch: int = STEPS_PER_EPOCH,
     ) -> str:
-        """Plan a trial and run it: `returns` are its evaluations, one every `every` epochs.
+        """Plan a trial and run it: `returns` are its evaluations, one every `every` epochs; those
+        of each task where `task` names several.
 
         status: planned, running, completed, stopped, failed, interrupted or cancelled.
         """
+        by_task = returns if isinstance(returns, Mapping) else {task: returns}
+        returns = np.mean([list(values) for values in by_task.values()], axis=0)
         config_id = config_id or f"c{task[:3]}{arm}"
         trial_id = f"{config_id}-s{seed}"
         total = epochs or max(len(returns), 1) * every
@@ -80,9 +84,9 @@ class SweepFolder:
             return trial_id
         self.log.append("started", trial_id, attempt=attempt)
         with SeriesWriter(self.path, trial_id, attempt) as writer:
-            for i, value in enumerate(returns):
+            for i in range(len(returns)):
                 epoch = (i + 1) * every
-                at = {"epoch": epoch, "env_steps": epoch * STEPS_PER_EPOCH}
+                at = {"epoch": epoch, "env_steps": epoch * steps_per_epoch}
                 seconds = epoch * seconds_per_epoch
                 used = memory[i] if memory else 1_000_000_000
                 writer.report(
@@ -93,27 +97,29 @@ class SweepFolder:
                         "loss/actor": 1.0 / epoch,
                     }
                 )
-                writer.evaluation(
-                    {
-                        **at,
-                        "wall_time_s": seconds,
-                        "task": task,
-                        "protocol": protocol,
-                        "n": 2,
-                        "return_mean": value,
-                        "return_median": value,
-                        "return_iqm": value,
-                        "return_std": 1.0,
-                        "length_mean": 500.0,
-                        "returns": [value, value],
-                    }
-                )
+                for name, values in by_task.items():
+                    value = values[i]
+                    writer.evaluation(
+                        {
+                            **at,
+                            "wall_time_s": seconds,
+                            "task": name,
+                            "protocol": protocol,
+                            "n": 2,
+                            "return_mean": value,
+                            "return_median": value,
+                            "return_iqm": value,
+                            "return_std": 1.0,
+                            "length_mean": 500.0,
+                            "returns": [value, value],
+                        }
+                    )
         done = len(returns) * every
         finite = [v for v in returns if np.isfinite(v)]
         measured = {
             "attempt": attempt,
             "epoch": done,
-            "env_steps": done * STEPS_PER_EPOCH,
+            "env_steps": done * steps_per_epoch,
             "score": float(np.mean(finite[-5:])) if finite else None,
             "wall_time_s": done * seconds_per_epoch,
         }

@@ -1,5 +1,6 @@
 """What Tune tells: errors of ours are kept for the end, never raised into Tune's loop."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from ray.exceptions import RayActorError
 from ray.tune.schedulers import TrialScheduler
 
 from sweeps.core.callback import EventCallback, classify, describe
-from sweeps.core.events import EventLog
+from sweeps.core.events import EventLog, read_events
 from sweeps.core.jobs import make_job
 from sweeps.core.plan import Plan, make_plan
 from sweeps.core.recorder import Recorder
@@ -77,6 +78,36 @@ def test_only_the_screen_is_stopped_early(setting: Setting, tmp_path: Path) -> N
         plan = make_plan(PLAN, "flow", stage, {"world_model.substeps": 2}, 1000)
         trial = setting.of(plan, tmp_path)
         assert scheduler.on_trial_result(None, trial, worse) == TrialScheduler.CONTINUE
+
+
+def test_rungs_of_a_run_from_a_dataset_are_counted_in_epochs(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, "driver")
+    recorder = Recorder(log)
+    errors: list[Exception] = []
+    offline = dataclasses.replace(PLAN, fixed={"mode": "joint", "dataset": "somewhere"})
+    scheduler = RungScheduler(Brackets((0.25, 0.5), 2.0), recorder, errors.append)
+    callback = EventCallback(recorder, errors.append)
+    decisions = []
+    for substeps, score in ((1, 2.0), (2, 1.0)):
+        cell = {"world_model.substeps": substeps, "epochs": 40}
+        plan = make_plan(offline, "flow", "screen", cell, 0)
+        assert (plan.progress, plan.budget, plan.budget_text) == ("epoch", 40, "40 epochs")
+        recorder.planned(plan)
+        config = make_job(plan, tmp_path, "flow_tuning", "off").to_dict()
+        trial: Any = SimpleNamespace(config=config, get_error=lambda: None)
+        for epoch in (5, 10):
+            result = {"kind": "evaluated", "attempt": 1, "epoch": epoch, "env_steps": 0}
+            callback.on_trial_result(1, [], trial, result | {"score": score})
+            decisions.append(scheduler.on_trial_result(None, trial, result | {"score": score}))
+    # Nothing at epoch 5; at epoch 10, a quarter of 40, the first goes on and the worse one stops.
+    assert decisions == [TrialScheduler.CONTINUE] * 3 + [TrialScheduler.STOP]
+    callback.on_trial_complete(1, [], trial)
+    record = recorder.state.trials[plan.trial_id]
+    assert [rung.milestone for rung in record.rungs] == [10]
+    assert record.status == "STOPPED"
+    assert errors == []
+    ended = [event for event in read_events(tmp_path) if event["event"] == "stopped"]
+    assert [event["message"] for event in ended] == ["below the cut at 10 epochs"]
 
 
 def test_a_worker_that_dies_pauses_its_trial_and_too_many_deaths_fail_it(

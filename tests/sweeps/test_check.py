@@ -14,7 +14,7 @@ from sweeps.core.command import UsageError, parse
 from sweeps.core.driver import main
 from sweeps.core.plan import Resources, make_plan, needed
 from sweeps.core.schema import ExitCode
-from sweeps.core.sweep import Confirm, Screen, Select
+from sweeps.core.tune import Confirm, Screen, Select
 from tests.sweeps.tiny import PLAN
 
 REFUSED = {

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.core.axes import Range
 from sweeps.core.command import UsageError, parse, usage
-from sweeps.core.sweep import Range, Sweep
+from sweeps.core.tune import Tune
 from sweeps.core.values import parse_value
 from tests.sweeps.tiny import PLAN
 
@@ -19,7 +20,8 @@ from tests.sweeps.tiny import PLAN
         (".5", 0.5),
         ("2.", 2.0),
         ("true", True),
-        ("None", None),
+        ("null", None),
+        ("none", "none"),
         ("heun", "heun"),
         ("'3'", "3"),
         ("[1, 2.5, rk4]", [1, 2.5, "rk4"]),
@@ -122,7 +124,7 @@ def test_a_secret_is_refused_without_being_shown() -> None:
 
 def test_a_sweep_survives_its_file() -> None:
     sweep, _ = parse(PLAN, ["optim.actor_lr=loguniform(1e-4,1e-3)", "horizon=8", "screen.rungs=[]"])
-    assert Sweep.from_dict(sweep.to_dict()) == sweep
+    assert Tune.from_dict(sweep.to_dict()) == sweep
 
 
 def test_the_help_names_every_axis_and_setting() -> None:

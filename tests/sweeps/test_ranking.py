@@ -58,3 +58,13 @@ def test_failed_trials_and_trials_without_a_score_do_not_count() -> None:
 def test_the_seeds_of_a_configuration_are_averaged() -> None:
     (best, _) = rank([trial("a", 2.0), trial("a", 4.0), trial("b", 2.9), trial("b", 2.9)])
     assert (best.config_id, best.mean, best.n) == ("a", 3.0, 2)
+
+
+def test_stopped_runs_without_environment_steps_rank_by_their_epochs() -> None:
+    def stopped(config: str, score: float, epochs: int) -> TrialRecord:
+        return TrialRecord(
+            config, config_id=config, score=score, status="STOPPED", epochs_done=epochs
+        )
+
+    ranked = rank([stopped("a", 9.0, 10), stopped("b", 1.0, 20), stopped("c", 2.0, 20)])
+    assert [r.config_id for r in ranked] == ["c", "b", "a"]

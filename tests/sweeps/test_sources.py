@@ -10,10 +10,11 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from sweeps.core.axes import Cell, Range
 from sweeps.core.grid import Grid, Source, balanced_order, cell_key, is_enumerable
 from sweeps.core.state import TrialRecord
 from sweeps.core.study import JOURNAL, Study
-from sweeps.core.sweep import Cell, Range, Screen, Sweep
+from sweeps.core.tune import Screen, Tune
 from tests.sweeps.tiny import PLAN
 
 SMALL = dataclasses.replace(
@@ -34,7 +35,7 @@ def drain(source: Source) -> list[Cell]:
     return cells
 
 
-def trials(folder: Path, sweep: Sweep) -> list[optuna.trial.FrozenTrial]:
+def trials(folder: Path, sweep: Tune) -> list[optuna.trial.FrozenTrial]:
     storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     return optuna.load_study(study_name=sweep.name, storage=storage).trials
 

@@ -11,14 +11,14 @@ from sweeps.core.grid import Source
 from sweeps.core.plan import Plan
 from sweeps.core.recorder import Recorder
 from sweeps.core.rungs import Decision
-from sweeps.core.stages import NothingSucceeded, Stages, enumerate_or
+from sweeps.core.stages import NothingSucceeded, TuneStages, enumerate_or
 from sweeps.core.state import TrialRecord
-from sweeps.core.sweep import Confirm, Screen, Select, Sweep
+from sweeps.core.tune import Confirm, Screen, Select, Tune
 from tests.sweeps.tiny import PLAN
 
 SMALL = dataclasses.replace(
     PLAN,
-    task="point-mass",
+    tasks=("point-mass",),
     space={"world_model.substeps": (1, 2, 4), "epochs": (20,)},
     screen=Screen(trials=3, rungs=(0.5,)),
     select=Select(top=2, seeds=(100, 101)),
@@ -26,17 +26,17 @@ SMALL = dataclasses.replace(
 )
 
 
-def never(sweep: Sweep, known: list[TrialRecord]) -> Source:
+def never(sweep: Tune, known: list[TrialRecord]) -> Source:
     raise AssertionError("a small grid is enumerated")
 
 
 class Driver:
     """One driver process' worth of stages over the run folder."""
 
-    def __init__(self, folder: Path, sweep: Sweep = SMALL) -> None:
+    def __init__(self, folder: Path, sweep: Tune = SMALL) -> None:
         self.log = EventLog(folder, "driver")
         self.recorder = Recorder(self.log, read_events(folder))
-        self.stages = Stages(sweep, self.recorder, enumerate_or(never))
+        self.stages = TuneStages(sweep, self.recorder, enumerate_or(never))
         self.plans: Iterator[Plan | None] = self.stages.plans()
 
     def next(self) -> Plan:
@@ -154,7 +154,7 @@ def test_a_trial_that_a_rung_stopped_is_not_started_again(tmp_path: Path) -> Non
     first = Driver(tmp_path)
     stopped = first.next()
     first.recorder.started(stopped.trial_id, {"attempt": 1, "epoch": 0, "env_steps": 0})
-    bracket = first.stages.brackets.of(20, stopped.budget_env_steps)
+    bracket = first.stages.brackets.of(20, stopped.budget)
     first.recorder.decided(
         Decision(bracket.name, bracket.milestones[0], stopped.trial_id, 1.0, 2.0, go_on=False)
     )
@@ -164,7 +164,7 @@ def test_a_trial_that_a_rung_stopped_is_not_started_again(tmp_path: Path) -> Non
     assert second.next().trial_id != stopped.trial_id
     assert second.recorder.state.trials[stopped.trial_id].status == "STOPPED"
     # Its score still counts at the rung: the same score goes on, a lower one does not.
-    again = second.stages.brackets.of(20, stopped.budget_env_steps)
+    again = second.stages.brackets.of(20, stopped.budget)
     milestone = again.milestones[0]
     assert again.judge("equal", milestone, 1.0)[0].go_on
     assert not again.judge("lower", milestone, 0.5)[0].go_on

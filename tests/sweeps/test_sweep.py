@@ -156,7 +156,7 @@ def test_a_trial_is_the_training_run_of_its_configuration_to_the_bit(
 ) -> None:
     trial = next(t for t in pair[0].tables.trials.to_pylist() if t["stage"] == "select")
     state = TrainState.start(from_dict(json.loads(trial["config_json"])))
-    returns = {r.epoch: r.evaluation.returns.tolist() for r in train(state) if r.evaluation}
+    returns = {r.epoch: e.returns.tolist() for r in train(state) for e in r.evaluations}
     state.close()
     rows = [e for e in pair[0].tables.evals.to_pylist() if e["trial_id"] == trial["trial_id"]]
     assert {row["epoch"]: row["returns"] for row in rows} == returns

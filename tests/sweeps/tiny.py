@@ -12,14 +12,13 @@ from pathlib import Path
 
 from sweeps.core.events import fold, read_events
 from sweeps.core.state import SweepState
-from sweeps.core.sweep import Confirm, Screen, Select, Sweep
+from sweeps.core.tune import Confirm, Screen, Select, Tune
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "sweeps" / "flow_tuning.py"
 #: A sweep with every kind of axis; its numbers are the tests' own.
-PLAN = Sweep(
+PLAN = Tune(
     name="flow_tuning",
-    task="cartpole-swingup",
+    tasks=("cartpole-swingup",),
     presets="laptop",
     arms={"mlp": "mlp", "flow": "flow"},
     baseline="mlp",
@@ -33,8 +32,7 @@ PLAN = Sweep(
     select=Select(top=2, seeds=(100,)),
     confirm=Confirm(seeds=(1000, 1001, 1002), episodes=30),
 )
-SIZES = [
-    "task=point-mass",
+RUN = [  # settings of a run
     "num_envs=8",
     "horizon=4",
     "wm_batch_size=16",
@@ -51,8 +49,8 @@ SIZES = [
     "report_every=2",
     "evaluation.every=10",
     "evaluation.episodes=2",
-    "confirm.episodes=3",
 ]
+SIZES = ["task=point-mass", *RUN, "confirm.episodes=3"]
 # Without rungs every decision depends on scores alone, never on which trial was first.
 SWEEP = [
     *SIZES,
@@ -76,13 +74,13 @@ def environment(**extra: str) -> dict[str, str]:
 class Process:
     """A sweep in a process of its own, with its output in a file."""
 
-    def __init__(self, cwd: Path, *words: str, **extra: str) -> None:
+    def __init__(self, cwd: Path, *words: str, script: str = "flow_tuning", **extra: str) -> None:
         cwd.mkdir(parents=True, exist_ok=True)
         self.cwd = cwd
         self.output = cwd / f"output-{len(list(cwd.glob('output-*')))}.txt"
         with self.output.open("w") as file:
             self.popen = subprocess.Popen(
-                [sys.executable, str(SCRIPT), *words],
+                [sys.executable, str(ROOT / "sweeps" / f"{script}.py"), *words],
                 cwd=cwd,
                 env=environment(**extra),
                 stdout=file,
@@ -118,9 +116,9 @@ class Process:
             self.popen.wait(10)
 
 
-def latest(cwd: Path) -> Path:
+def latest(cwd: Path, script: str = "flow_tuning") -> Path:
     """The run folder of the newest sweep started in `cwd`."""
-    return (cwd / "results" / "flow_tuning" / "latest").resolve()
+    return (cwd / "results" / script / "latest").resolve()
 
 
 def state_of(folder: Path) -> SweepState:

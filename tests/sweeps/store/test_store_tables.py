@@ -14,6 +14,7 @@ from sweeps.core.compact import Tables, compact, read_tables
 from sweeps.core.events import EventLog
 from sweeps.core.parquet import DamagedTable, footer_crc, read_parquet, write_parquet
 from sweeps.core.schema import EVALS, REPORTS, TRIALS, param_cell, param_type
+from sweeps.core.series import SeriesWriter
 from sweeps.core.views import latest_rows, peak, score
 
 from .conftest import write_trial
@@ -75,6 +76,48 @@ def test_of_two_rows_of_one_attempt_the_later_counts() -> None:
     )
     assert latest_rows(table)["x"].to_pylist() == ["e", "c"]
     assert latest_rows(table.slice(0, 0)).num_rows == 0
+
+
+def test_an_evaluation_of_several_tasks_is_a_row_each_and_repeated_ones_are_sorted_out() -> None:
+    rows = [
+        *[(2, "walk", 1, "a"), (2, "reach", 1, "b"), (4, "walk", 1, "c")],
+        *[(4, "walk", 2, "d"), (4, "reach", 2, "e"), (2, "reach", 1, "f")],
+    ]
+    names = ("epoch", "task", "attempt", "x")
+    table = pa.table(dict(zip(names, zip(*rows, strict=True), strict=True)))
+    assert latest_rows(table)["x"].to_pylist() == ["a", "f", "d", "e"]
+    assert latest_rows(table.slice(0, 0)).num_rows == 0
+
+
+def test_the_score_of_a_trial_on_several_tasks_is_their_mean(tmp_path: Path) -> None:
+    returns = {  # epoch -> task -> return; the last two epochs were repeated by a second attempt
+        1: {"walk": 0.0, "reach": 100.0},
+        2: {"walk": 20.0, "reach": 40.0},
+        3: {"walk": 10.0, "reach": 30.0},
+    }
+    with EventLog(tmp_path, "driver") as log:
+        log.append("planned", "c1-s0", arm="flow", stage="confirm", task="walk+reach")
+        log.append("planned", "c2-s0", arm="flow", stage="confirm", task="walk")
+    for attempt, epochs in ((1, (1, 2, 3)), (2, (2, 3))):
+        with SeriesWriter(tmp_path, "c1-s0", attempt) as series:
+            for epoch in epochs:
+                for task, value in returns[epoch].items():
+                    series.evaluation(
+                        {"epoch": epoch, "env_steps": 0, "task": task}
+                        | {"return_mean": value + (0 if attempt == 2 or epoch == 1 else 1e6)}
+                    )
+    with SeriesWriter(tmp_path, "c2-s0", 1) as series:
+        series.evaluation({"epoch": 1, "env_steps": 0, "task": "walk", "return_mean": 7.0})
+    for _ in range(2):  # built on the spot, then from Parquet
+        tables = read_tables(tmp_path)
+        assert [(r["epoch"], r["task"]) for r in tables.evals.to_pylist()[:6]] == [
+            (epoch, task) for epoch in returns for task in ("walk", "reach")
+        ]
+        first, second = tables.trials.to_pylist()
+        # Means over the tasks: 50, 30, 20; fewer than five evaluations are all averaged.
+        assert first["score"] == pytest.approx(100 / 3)
+        assert second["score"] == 7.0
+        compact(tmp_path)
 
 
 def test_parquet_gives_what_building_gives(sweep: Path) -> None:
