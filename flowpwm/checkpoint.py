@@ -94,7 +94,7 @@ def _load(folder: Path, config: RunConfig) -> TrainState:
     ]
     if changed:
         raise CheckpointError(f"{folder}: written by another configuration ({', '.join(changed)})")
-    state = TrainState.start(config)
+    state = TrainState.start(config, weights_follow=True)
     parts = read_tensors(folder / "training.pt") | {"agent": read_tensors(folder / "agent.pt")}
     _into(folder, state.load_state_dict, parts)
     return state

@@ -121,12 +121,16 @@ class TrainState:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*PHASES, "wall"), 0.0))
 
     @staticmethod
-    def start(config: RunConfig) -> TrainState:
-        """A run before its first epoch; all randomness comes from `config.seed`."""
-        preflight(config)
+    def start(config: RunConfig, *, weights_follow: bool = False) -> TrainState:
+        """A run before its first epoch; all randomness comes from `config.seed`.
+
+        Where `weights_follow` from a checkpoint, `init_world_model` is not read again.
+        """
         mode = MODES[config.mode]
         agent = Agent.seeded(config)
-        if config.init_world_model:
+        if not weights_follow:
+            preflight(config)
+        if config.init_world_model and not weights_follow:
             load_into(agent.world_model, Path(config.init_world_model), agent.tasks)
         acting = Acting.start(config) if mode.online else None
         return TrainState(

@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, every damage noticed, the one before it as a fallback."""
 
+import dataclasses
 import hashlib
 import json
 import pickle
@@ -12,7 +13,7 @@ import torch
 
 from flowpwm import checkpoint
 from flowpwm.checkpoint import CheckpointError
-from flowpwm.config import RunConfig
+from flowpwm.config import RunConfig, config_id
 from flowpwm.state import TrainState
 from flowpwm.train import train
 from tests.flowpwm.tiny import tiny
@@ -134,3 +135,9 @@ def test_a_checkpoint_executes_nothing_when_read(
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert checkpoint.load(folder, config).epoch == 2  # the previous one
     assert not (tmp_path / "exploded").exists()
+
+
+def test_a_run_may_go_on_in_smaller_parts_on_more_threads(saved: tuple[RunConfig, Path]) -> None:
+    other = dataclasses.replace(saved[0], microbatches=2, num_threads=2)
+    assert config_id(other) == config_id(saved[0])
+    assert checkpoint.load(saved[1], other).config.microbatches == 2

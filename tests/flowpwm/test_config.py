@@ -254,3 +254,14 @@ def test_an_epoch_is_horizon_times_environments() -> None:
 def test_the_default_baseline_is_the_mlp() -> None:
     assert isinstance(compose("point-mass").world_model, MLPWorldModelConfig)
     assert compose("point-mass").horizon == 16
+
+
+def test_training_never_starts_where_the_evaluation_does() -> None:
+    with pytest.raises(ConfigError, match=r"seed must differ from evaluation.seed \(7\)"):
+        compose("point-mass laptop", {"seed": 7, "evaluation.seed": 7})
+
+
+def test_a_retraction_that_could_divide_by_nothing_is_refused() -> None:
+    options = {"world_model.retraction": "rescale", "world_model.project_velocity": False}
+    with pytest.raises(ConfigError, match="a group can sum to 0"):
+        compose("point-mass laptop flow", options)

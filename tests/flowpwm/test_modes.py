@@ -329,3 +329,20 @@ def test_patience_counts_evaluations_since_the_best_score_worked_by_hand(
         epoch for epoch in (1, 2, 6) if epoch <= last
     ]
     assert state.finished
+
+
+def test_a_checkpoint_goes_on_without_the_folder_that_the_run_started_from(
+    dataset: Path, world_model: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "weights"
+    shutil.copytree(world_model, moved)
+    config = settings("policy_finetune", dataset, moved)
+    state = TrainState.start(config)
+    next(train(state))
+    checkpoint.save(state, tmp_path / "last")
+    shutil.rmtree(moved)
+    resumed = checkpoint.load(tmp_path / "last", config)
+    for kept, loaded in zip(state.agent.parameters(), resumed.agent.parameters(), strict=True):
+        assert torch.equal(kept, loaded)
+    with pytest.raises(ConfigError, match="init_world_model: .*weights is not a folder"):
+        TrainState.start(config)
