@@ -344,5 +344,5 @@ def test_a_checkpoint_goes_on_without_the_folder_that_the_run_started_from(
     resumed = checkpoint.load(tmp_path / "last", config)
     for kept, loaded in zip(state.agent.parameters(), resumed.agent.parameters(), strict=True):
         assert torch.equal(kept, loaded)
-    with pytest.raises(ConfigError, match="init_world_model: .*weights is not a folder"):
+    with pytest.raises(ConfigError, match=r"init_world_model: .*weights is not a folder"):
         TrainState.start(config)
