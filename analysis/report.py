@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from analysis import page, tables
 from analysis.checks import warnings_of
@@ -42,26 +43,15 @@ def report(
         OSError: `out` cannot be written.
     """
     path = Path(out) if out is not None else frames.path / "report.html"
-    comparison = compare(
-        frames,
-        baseline,
-        candidates,
-        score=score,
-        window=window,
-        pair=pair,
-        margin=margin,
-        scale=scale,
-    )
-    together = overall(
-        frames,
-        baseline,
-        candidates,
-        score=score,
-        window=window,
-        pair=pair,
-        margin=margin,
-        scale=scale,
-    )
+    options: dict[str, Any] = {
+        "score": score,
+        "window": window,
+        "pair": pair,
+        "margin": margin,
+        "scale": scale,
+    }
+    comparison = compare(frames, baseline, candidates, **options)
+    together = overall(frames, baseline, candidates, **options)
     view = View(frames, comparison, score, window, scale, together)
     html = page.page(f"{frames.name} – FlowPWM", _body(view))
     temp = path.with_name(f".{path.name}.tmp")

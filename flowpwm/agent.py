@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from flowpwm.config import RunConfig
 from flowpwm.critic import Critic
-from flowpwm.envs.tasks import TaskSet, task_set
 from flowpwm.networks import count_parameters
 from flowpwm.policies import make_policy
 from flowpwm.world_models import make_world_model
@@ -22,7 +21,7 @@ class Agent(nn.Module):
 
     def __init__(self, config: RunConfig):
         super().__init__()
-        self.tasks: TaskSet = task_set(config.world_model.task_set or config.task)
+        self.tasks = config.covered_tasks
         context_dim = config.world_model.latent_dim + config.world_model.task_dim
         self.world_model = make_world_model(config.world_model, self.tasks)
         self.policy = make_policy(config.policy, context_dim, self.tasks.action_dim)

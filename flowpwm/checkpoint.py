@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowpwm.agent import Agent
-from flowpwm.config import MACHINE, RunConfig, flatten, from_dict, to_dict
+from flowpwm.config import RunConfig, flatten, from_dict, to_dict
 from flowpwm.state import TrainState
 from flowpwm.storage import (
     CheckpointError,
@@ -22,8 +22,9 @@ from flowpwm.storage import (
     write_folder,
 )
 
-# How a run is evaluated, and on what machine, may change between a checkpoint and its use.
-_FREE = ("evaluation.", *MACHINE)
+# How a run is evaluated, and in how many parts and threads it is worked through, may change between
+# a checkpoint and its use. Not the device: the state of a random generator belongs to one.
+_FREE = ("evaluation.", "num_threads", "microbatches")
 
 
 def save(state: TrainState, folder: Path, *, resumable: bool = True) -> None:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from flowpwm.checks import ConfigError, at_least, did_you_mean, one_of, positive, within
 from flowpwm.critic import CriticConfig
 from flowpwm.envs import ENVS
-from flowpwm.envs.tasks import TASK_SETS, task_set
+from flowpwm.envs.tasks import TASK_SETS, TaskSet, task_set
 from flowpwm.losses import REWARD_SPACES
 from flowpwm.modes import MODES
 from flowpwm.policies import POLICIES, GaussianPolicyConfig, PolicyConfig
@@ -168,6 +168,16 @@ class RunConfig:
                 f"critic_minibatches must be at most horizon * actor_batch_size "
                 f"({self.horizon * self.actor_batch_size}), got {self.critic_minibatches}"
             )
+
+    @property
+    def covered_tasks(self) -> TaskSet:
+        """The tasks that the world model is sized for: the run's own, or more."""
+        return task_set(self.world_model.task_set or self.task)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks of the run, one by one."""
+        return task_set(self.task).names
 
     def _check_tasks(self) -> None:
         covered = self.world_model.task_set or self.task

@@ -8,7 +8,6 @@ import torch
 
 from flowpwm.agent import Agent
 from flowpwm.config import RunConfig, env_steps_per_epoch
-from flowpwm.envs.tasks import task_set
 from flowpwm.integrators import nfe
 from flowpwm.modes import MODES
 from flowpwm.world_models.flow import FlowWorldModelConfig
@@ -44,7 +43,7 @@ def estimate(config: RunConfig) -> Cost:
     """A first-order estimate: matrix products for FLOPs, kept tensors for memory."""
     with torch.device("meta"):
         parameters = Agent(config).parameter_counts()
-    tasks, mode = task_set(config.world_model.task_set or config.task), MODES[config.mode]
+    tasks, mode = config.covered_tasks, MODES[config.mode]
     calls = velocity_calls(config)
     evaluations = max(1, calls)
     wm_batch, horizon, imagined = config.wm_batch_size, config.horizon, config.actor_batch_size

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from flowpwm.agent import Agent
 from flowpwm.config import EvaluationConfig, RunConfig
-from flowpwm.envs.tasks import task_set
 from flowpwm.envs.together import TaskEnvs
 from flowpwm.report import Evaluation
 
@@ -34,8 +33,8 @@ class Evaluator:
     def __init__(self, config: RunConfig, evaluation: EvaluationConfig | None = None):
         evaluation = config.evaluation if evaluation is None else evaluation
         self.envs = TaskEnvs(
-            task_set(config.world_model.task_set or config.task),
-            task_set(config.task).names,
+            config.covered_tasks,
+            config.task_names,
             evaluation.episodes,
             evaluation.seed,
             config.num_threads,

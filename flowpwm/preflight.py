@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from flowpwm.checks import ConfigError
 from flowpwm.config import RunConfig
-from flowpwm.datasets import DatasetError, open_dataset
-from flowpwm.envs.tasks import task_set
+from flowpwm.datasets import DatasetError, read_manifest
 from flowpwm.pretrained import check_fits
 from flowpwm.storage import CheckpointError
 
@@ -23,12 +20,11 @@ def preflight(config: RunConfig) -> None:
         if folder and not (Path(folder) / sign).is_file():
             state = "is not a folder" if not Path(folder).is_dir() else f"holds no {sign}"
             raise ConfigError(f"{key}: {folder} {state}; expected the folder of {what}")
-    tasks = task_set(config.world_model.task_set or config.task)
     try:
         if config.init_world_model:
-            check_fits(config.world_model, tasks, Path(config.init_world_model))
+            check_fits(config.world_model, config.covered_tasks, Path(config.init_world_model))
         if config.dataset:
-            names = task_set(config.task).names
-            open_dataset(Path(config.dataset), tasks, names, torch.device("cpu"))
+            folder = Path(config.dataset)
+            read_manifest(folder).only(config.task_names, folder)
     except (CheckpointError, DatasetError) as error:
         raise ConfigError(str(error)) from error

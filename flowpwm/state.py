@@ -16,7 +16,6 @@ from flowpwm.averages import Averages
 from flowpwm.buffer import Buffer
 from flowpwm.config import RunConfig
 from flowpwm.datasets import open_dataset
-from flowpwm.envs.tasks import task_set
 from flowpwm.envs.together import TaskEnvs
 from flowpwm.evaluate import Evaluator
 from flowpwm.experience import Experience
@@ -51,8 +50,7 @@ class Acting:
     @staticmethod
     def start(config: RunConfig) -> Acting:
         """Fresh episodes in every environment, and an empty buffer."""
-        names = task_set(config.task).names
-        tasks = task_set(config.world_model.task_set or config.task)
+        names, tasks = config.task_names, config.covered_tasks
         envs = TaskEnvs(
             tasks,
             names,
@@ -126,10 +124,10 @@ class TrainState:
 
         Where `weights_follow` from a checkpoint, `init_world_model` is not read again.
         """
-        mode = MODES[config.mode]
-        agent = Agent.seeded(config)
         if not weights_follow:
             preflight(config)
+        mode = MODES[config.mode]
+        agent = Agent.seeded(config)
         if config.init_world_model and not weights_follow:
             load_into(agent.world_model, Path(config.init_world_model), agent.tasks)
         acting = Acting.start(config) if mode.online else None
@@ -191,9 +189,9 @@ class TrainState:
 
 
 def _dataset(config: RunConfig) -> Experience:
-    tasks = task_set(config.world_model.task_set or config.task)
-    names = task_set(config.task).names
-    return open_dataset(Path(config.dataset), tasks, names, torch.device(config.device))
+    return open_dataset(
+        Path(config.dataset), config.covered_tasks, config.task_names, torch.device(config.device)
+    )
 
 
 def _optimisers(agent: Agent, config: RunConfig) -> dict[str, torch.optim.Adam]:

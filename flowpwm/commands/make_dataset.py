@@ -17,7 +17,6 @@ from flowpwm import checkpoint
 from flowpwm.checks import ConfigError
 from flowpwm.commands import OK
 from flowpwm.datasets.record import Act, Recording, record
-from flowpwm.envs.tasks import task_set
 from flowpwm.modes import MODES
 
 HELP = "chunk files like TD-MPC2's from trained and random policies"
@@ -90,4 +89,4 @@ def _policies(folder: Path) -> dict[str, Act]:
 
         return act
 
-    return {task: policy(task) for task in task_set(config.task).names}
+    return {task: policy(task) for task in config.task_names}

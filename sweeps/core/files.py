@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from flowpwm.checks import ConfigError
 from flowpwm.config import RunConfig
-from flowpwm.datasets.errors import DatasetError
-from flowpwm.datasets.manifest import read_manifest
-from flowpwm.envs.tasks import task_set
 from flowpwm.preflight import preflight
-from flowpwm.pretrained import check_fits
-from flowpwm.storage import CheckpointError
 
 
 def missing_files(configs: Iterable[RunConfig]) -> list[str]:
@@ -28,12 +22,6 @@ def missing_files(configs: Iterable[RunConfig]) -> list[str]:
 def _problems(config: RunConfig) -> list[str]:
     try:
         preflight(config)
-        if config.dataset:
-            folder = Path(config.dataset)
-            read_manifest(folder).only(task_set(config.task).names, folder)
-        if config.init_world_model:
-            tasks = task_set(config.world_model.task_set or config.task)
-            check_fits(config.world_model, tasks, Path(config.init_world_model))
-    except (ConfigError, DatasetError, CheckpointError) as error:
+    except ConfigError as error:
         return [str(error)]
     return []

@@ -141,3 +141,9 @@ def test_a_run_may_go_on_in_smaller_parts_on_more_threads(saved: tuple[RunConfig
     other = dataclasses.replace(saved[0], microbatches=2, num_threads=2)
     assert config_id(other) == config_id(saved[0])
     assert checkpoint.load(saved[1], other).config.microbatches == 2
+
+
+def test_a_run_does_not_change_its_device_half_way(saved: tuple[RunConfig, Path]) -> None:
+    other = dataclasses.replace(saved[0], device="cuda")
+    with pytest.raises(CheckpointError, match=r"device: 'cpu' then, 'cuda' now"):
+        checkpoint.load(saved[1], other)

@@ -32,7 +32,11 @@ from tests.sweeps.tiny import ROOT
 
 PAGE = (ROOT / "docs" / "experiments.md").read_text()
 README = (ROOT / "README.md").read_text().replace("\\\n", "")
-COMMANDS = re.findall(r"(?:^|`)(python sweeps/\S+\.py[^`\n]*)", PAGE + README, re.MULTILINE)
+COMMANDS = [
+    command
+    for command in re.findall(r"(?:^|`)(python sweeps/\S+\.py[^`\n]*)", PAGE + README, re.MULTILINE)
+    if not {"--resume", "--help"} & {*command.split()}  # those compose nothing
+]
 SCRIPTS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py") if path.stem != "__init__")
 
 
@@ -42,9 +46,7 @@ def sweep_of(script: str) -> Sweep:
 
 def checked(command: str) -> tuple[Sweep, Checked]:
     _, path, *words = shlex.split(command, comments=True)
-    sweep, options = parse(sweep_of(Path(path).stem), words)
-    if options.resume or options.help:
-        pytest.skip("needs no check, or a sweep that was started")
+    sweep, _ = parse(sweep_of(Path(path).stem), words)
     return sweep, check(sweep, gpu_bytes=48 * 2**30)
 
 
