@@ -106,7 +106,7 @@ class RunConfig:
     actor_updates: int = 1
     actor_batch_size: int = 128
     actor_reward_space: str = "raw"
-    actor_saturation_weight: float = 0.0
+    actor_entropy_weight: float = 0.0  # reward for a nat of an action's entropy
     critic_iterations: int = 8
     critic_minibatches: int = 4
     discount: float = 0.99
@@ -152,7 +152,7 @@ class RunConfig:
                 f"actor_batch_size ({self.actor_batch_size}), got {self.microbatches}"
             )
         at_least("buffer_capacity", self.buffer_capacity, self.num_envs * self.horizon)
-        at_least("actor_saturation_weight", self.actor_saturation_weight, 0)
+        at_least("actor_entropy_weight", self.actor_entropy_weight, 0)
         one_of("actor_reward_space", self.actor_reward_space, REWARD_SPACES)
         within("exploration_correlation", self.exploration_correlation, 0.0, 0.999)
         within("discount", self.discount, 0.0, 1.0)

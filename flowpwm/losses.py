@@ -24,13 +24,14 @@ class Imagined(NamedTuple):
     """A rollout of the policy inside the world model; T = H + 1.
 
     `discounts` weigh what follows a step: the discount factor times the probability that the state
-    reached has a future. `e` is the tasks' embedding.
+    reached has a future. `entropy` is that of every action. `e` is the tasks' embedding.
     """
 
     latents: Float[Tensor, "T B D"]
     rewards: Float[Tensor, "H B"]
     discounts: Float[Tensor, "H B"]
     pre_tanh: Float[Tensor, "H B A"]
+    entropy: Float[Tensor, "H B"]
     e: Float[Tensor, "B E"]
 
 
@@ -81,30 +82,42 @@ def imagine(
     )
     goes_on = world_model.continuation(path[1:], e)
     discounts = torch.full_like(rewards, discount) if goes_on is None else discount * goes_on
-    return Imagined(path, rewards, discounts, pre_tanh, e)
+    return Imagined(
+        path, rewards, discounts, pre_tanh, entropy(pre_tanh, policy.std(), action_mask), e
+    )
 
 
 def actor_loss(
-    imagined: Imagined, critic: Critic, scale: float
+    imagined: Imagined, critic: Critic, scale: float, entropy_weight: float = 0.0
 ) -> tuple[Tensor, Float[Tensor, " B"]]:
     """Minus the mean of (sum_t w_t r_t + w_H min_i V_i(z_H)) / scale, w_t the discounts before t.
 
-    Returns the loss and the detached unscaled returns [B] (PWM eq. 7).
+    Returns the loss and the detached unscaled returns [B] (PWM eq. 7). With an `entropy_weight`
+    the actor is also paid that much reward for every nat of its actions' entropy (Haarnoja et al.
+    2018, eq. 1); in units of reward, so that it pales where much is to be gained.
     """
     weights = imagined.discounts.cumprod(0)
     terminal = weights[-1] * critic.minimum(imagined.latents[-1], imagined.e)
     returns = imagined.rewards[0] + (weights[:-1] * imagined.rewards[1:]).sum(0) + terminal
-    return -returns.mean() / scale, returns.detach()
+    bonus = imagined.entropy[0] + (weights[:-1] * imagined.entropy[1:]).sum(0)
+    return -(returns + entropy_weight * bonus).mean() / scale, returns.detach()
 
 
-def saturation(pre_tanh: Float[Tensor, "*B A"]) -> Float[Tensor, ""]:
-    """Minus the mean of log(1 - tanh(x)^2), summed over the action's components; 0 at x = 0.
+def entropy(
+    pre_tanh: Float[Tensor, "*H B A"],
+    std: Float[Tensor, " A"],
+    action_mask: Float[Tensor, "B A"],
+) -> Float[Tensor, "*H B"]:
+    """Of tanh(x) for normal x of this `std`, in nats, over a task's own components.
 
-    The squashing term of SAC's entropy (Haarnoja et al. 2018, appendix C): its slope does not
-    fade where tanh is flat, so a policy that was driven there by a young model can come back.
+    A sample's estimate, its normal part exact: log std + log(2 pi e) / 2 + log(1 - tanh(x)^2)
+    (Haarnoja et al. 2018, appendix C). The last term's slope does not fade where tanh is flat, so
+    a policy that was driven there by a young model can come back. For a flow policy `std` is that
+    of the noise it starts from: what the flow does to it is not counted.
     """
     log_slope = 2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))
-    return -log_slope.sum(-1).mean()
+    normal = std.log() + math.log(2 * math.pi * math.e) / 2
+    return ((log_slope + normal) * action_mask).sum(-1)
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ METRICS: dict[str, Metric] = {
     "lr/critic": Metric("1", "f4", "learning rate of the critic"),
     "actor/std": Metric("1", "f4", "mean noise scale before tanh"),
     "actor/imagined_return": Metric("return", "f4", "mean H-step return plus terminal value"),
-    "actor/saturation": Metric("nat", "f4", "mean of -log(1 - action^2): 0 centred, > 4 saturated"),
+    "actor/entropy": Metric("nat", "f4", "of an imagined action; log 2 a component if uniform"),
     "actor/return_scale": Metric("return", "f4", "running std that the actor's loss is divided by"),
     "train/episode_return": Metric("return", "f4", "mean of episodes finished since last report"),
     "train/episode_length": Metric(

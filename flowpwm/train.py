@@ -21,7 +21,6 @@ from flowpwm.losses import (
     critic_loss,
     critic_targets,
     imagine,
-    saturation,
 )
 from flowpwm.modes import MODES
 from flowpwm.report import SCORE_WINDOW, Evaluation, Report
@@ -161,7 +160,7 @@ def update_actor(state: TrainState) -> CriticBatch:
     noise = agent.policy.noise(z.expand(config.horizon, *z.shape), state.generator)
     losses: list[Tensor] = []
     returns: list[Tensor] = []
-    saturations: list[Tensor] = []
+    entropies: list[Tensor] = []
     batches: list[CriticBatch] = []
     state.optimisers["actor"].zero_grad(set_to_none=True)
     for some_z, some_e, some_mask, some_noise in zip(
@@ -180,19 +179,20 @@ def update_actor(state: TrainState) -> CriticBatch:
             config.discount,
         )
         share = len(some_z) / size
-        loss, some_returns = actor_loss(imagined, agent.critic, state.scale.std)
-        saturated = saturation(imagined.pre_tanh)
-        loss = share * (loss + config.actor_saturation_weight * saturated)
+        loss, some_returns = actor_loss(
+            imagined, agent.critic, state.scale.std, config.actor_entropy_weight
+        )
+        loss = share * loss
         _backward(agent.policy, loss)
         losses.append(loss.detach())
         returns.append(some_returns)
-        saturations.append(share * saturated.detach())
+        entropies.append(share * imagined.entropy.detach().mean())
         batches.append(critic_targets(imagined, agent.critic, config.td_lambda))
     _step(state, "actor", agent.policy, torch.stack(losses).sum(), config.optim.actor_grad_norm)
     whole = torch.cat(returns)
     state.scale.update(whole)
     state.averages.add("actor/imagined_return", whole.mean())
-    state.averages.add("actor/saturation", torch.stack(saturations).sum())
+    state.averages.add("actor/entropy", torch.stack(entropies).sum())
     return CriticBatch.together(batches, config.horizon)
 
 

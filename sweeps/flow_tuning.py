@@ -19,8 +19,8 @@ SWEEP = Tune(
     space={
         "world_model.integrator": ("euler", "midpoint", "heun", "rk4"),
         "world_model.substeps": (1, 2, 4, 8),
-        "wm_batch_size": (32, 64),
-        "epochs": (220,),
+        "wm_batch_size": (64, 128),
+        "epochs": (400,),
     },
     max_nfe=4,
     screen=Screen(trials=5, seed=0, rungs=(0.25, 0.5), reduction=2.0),

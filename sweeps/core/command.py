@@ -156,6 +156,10 @@ def parse(sweep: S, words: Sequence[str]) -> tuple[S, Options]:
             problems.append(str(error))
         except ValueError as error:
             problems.append(f"{key}: {error}")
+    for key in assignments:
+        name = key.removeprefix("arms.")
+        if key.startswith("arms.") and name not in sweep.arms and not problems:
+            problems.append(f"{key} is set, but arms={assignments['arms']} leaves it out")
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return sweep, options

@@ -56,7 +56,7 @@ def state_of(preset: str, parts: int, **changes: Any) -> TrainState:
         # So small that it always clips: what is clipped has to be the whole gradient.
         optim__wm_grad_norm=0.1,
         optim__actor_grad_norm=0.1,
-        actor_saturation_weight=0.1,
+        actor_entropy_weight=0.1,
         **changes,
     )
     state = TrainState.start(config)
@@ -140,7 +140,7 @@ def test_an_actor_learns_the_same_from_parts_of_a_batch_and_hands_on_the_same(
 
 def test_a_short_run_in_parts_stays_close_to_one_of_whole_batches() -> None:
     torch.set_default_dtype(torch.float32)
-    config = {"epochs": 3, "actor_saturation_weight": 0.1, "evaluation__every": 1000}
+    config = {"epochs": 3, "actor_entropy_weight": 0.1, "evaluation__every": 1000}
     start = weights(TrainState.start(tiny(**config)))
     whole, split = (run(tiny(**config, microbatches=parts))[0] for parts in (1, 3))
     before, one, two = (

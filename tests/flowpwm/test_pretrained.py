@@ -539,6 +539,7 @@ def test_a_missing_decoder_stays_as_initialised_and_one_too_many_is_left_out(
 def test_a_run_starts_from_the_world_model_that_it_names(tmp_path: Path) -> None:
     saved = checkpoint(small("point-mass"), tmp_path / "best")
     options = {"init_world_model": str(tmp_path / "best"), "num_envs": 2, "epochs": 1, "seed": 5}
+    options |= {"world_model.activation": "mish"}
     named = {f"world_model.{key}": value for key, value in SMALL.items()}
     state = TrainState.start(compose("point-mass laptop", named | options))
     state.close()

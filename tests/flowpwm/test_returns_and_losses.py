@@ -15,8 +15,8 @@ from flowpwm.losses import (
     actor_loss,
     critic_loss,
     critic_targets,
+    entropy,
     imagine,
-    saturation,
 )
 from flowpwm.policies import POLICIES, make_policy
 from flowpwm.returns import RunningScale, td_lambda
@@ -100,6 +100,7 @@ def imagined_of(rewards: list[list[float]], discounts: list[list[float]]) -> Ima
         reward,
         torch.tensor(discounts),
         torch.zeros(horizon, batch, 1),
+        torch.ones(horizon, batch),
         torch.zeros(batch, 0),
     )
 
@@ -123,14 +124,37 @@ def test_the_actor_loss_counts_nothing_after_a_certain_end_and_half_after_a_like
     assert torch.allclose(returns, torch.tensor([1.0, 6.5, 7.0]))
 
 
-def test_saturation_is_minus_the_log_slope_of_tanh_and_keeps_a_gradient_where_that_is_flat() -> (
-    None
-):
-    x = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
-    assert float(saturation(x)) == pytest.approx(-np.log(1 - np.tanh(1.0) ** 2))
+def test_entropy_is_paid_in_units_of_reward_until_the_end() -> None:
+    imagined = imagined_of([[1.0, 1.0], [2.0, 2.0]], [[0.5, 0.0], [0.5, 0.5]])
+    critic = ConstantCritic(CriticConfig(), 8)
+    plain, returns = actor_loss(imagined, critic, 2.0)
+    paid, same = actor_loss(imagined, critic, 2.0, entropy_weight=0.1)
+    assert torch.equal(returns, same)
+    # a nat a step: 1 + .5 of the first, 1 of the second, which ends at once; their mean, over 2
+    assert float(plain - paid) == pytest.approx(0.1 * (1.5 + 1.0) / 2 / 2)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 0.9), (0.5, 0.4), (-2.0, 0.25), (0.0, 3.0)])
+def test_the_entropy_of_squashed_noise_is_that_of_its_density(mean: float, std: float) -> None:
+    noise = torch.randn(400_000, 1, generator=torch.Generator().manual_seed(0)).double()
+    found = entropy(
+        mean + std * noise, torch.tensor([std]).double(), torch.ones(400_000, 1).double()
+    ).mean()
+    # Independently: minus the integral of p log p over the action, p by change of variables.
+    x = np.linspace(mean - 12 * std, mean + 12 * std, 200_001)
+    density = np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
+    log_slope = 2 * (np.log(2) - x - np.logaddexp(0, -2 * x))
+    expected = -np.trapezoid(density * (np.log(np.maximum(density, 1e-300)) - log_slope), x)
+    assert float(found) == pytest.approx(expected, abs=0.02)
+    assert expected <= np.log(2)  # the uniform one's
+
+
+def test_entropy_keeps_a_gradient_where_tanh_is_flat_and_pulls_the_noise_up() -> None:
     far = torch.tensor([[30.0]], requires_grad=True)
-    saturation(far).backward()
-    assert far.grad is not None and float(far.grad) == pytest.approx(2.0)
+    std = torch.tensor([0.5], requires_grad=True)
+    entropy(far, std, torch.ones(1, 1)).sum().backward()
+    assert far.grad is not None and float(far.grad) == pytest.approx(-2.0)
+    assert std.grad is not None and float(std.grad) == pytest.approx(2.0)  # d log std / d std
 
 
 def test_critic_targets_and_loss_worked_by_hand() -> None:

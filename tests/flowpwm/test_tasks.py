@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +16,7 @@ from flowpwm.envs import MT30, UnknownTask, make
 from flowpwm.envs.tasks import task_set
 from flowpwm.envs.together import TaskEnvs
 from flowpwm.evaluate import Evaluator
-from flowpwm.losses import Imagined, saturation
+from flowpwm.losses import Imagined
 from flowpwm.networks import Ensemble
 from flowpwm.policies import POLICIES
 from flowpwm.state import TrainState
@@ -282,7 +283,7 @@ def test_actions_are_0_beyond_a_tasks_own_with_and_without_noise(policy: str) ->
         assert (action[1, 2:] == 0).all() and (action[2, 1:] == 0).all()
 
 
-def test_imagined_actions_are_0_beyond_a_tasks_own_and_cost_no_saturation(
+def test_imagined_actions_are_0_beyond_a_tasks_own_and_have_no_entropy_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state = played(three_tasks(actor_batch_size=64))
@@ -303,12 +304,12 @@ def test_imagined_actions_are_0_beyond_a_tasks_own_and_cost_no_saturation(
     assert torch.equal(e, state.agent.world_model.embed(task))
     assert (imagined.pre_tanh[:, mask == 0] == 0).all()
     assert (imagined.pre_tanh[:, mask == 1].abs().amax(0) > 0).all()
-    # minus log(1 - tanh^2), over a task's own components
+    # a normal's entropy and log(1 - tanh^2), over a task's own components
+    std = state.agent.policy.std().detach().double()
     log_slope = torch.log(1 - torch.tanh(imagined.pre_tanh.detach().double()) ** 2)
-    by_hand = -torch.stack(
-        [log_slope[:, i, : width[i]].sum(-1).mean() for i in range(len(width))]
-    ).mean()
-    assert float(saturation(imagined.pre_tanh).detach()) == pytest.approx(float(by_hand), rel=1e-4)
+    each = log_slope + torch.log(std * math.sqrt(2 * math.pi * math.e))
+    by_hand = torch.stack([each[:, i, : width[i]].sum(-1) for i in range(len(width))], dim=1)
+    assert torch.allclose(imagined.entropy.detach().double(), by_hand, rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_task_does_not_have_teaches_the_policy_nothing() -> None:
@@ -318,7 +319,7 @@ def test_what_a_task_does_not_have_teaches_the_policy_nothing() -> None:
                 "cartpole-swingup flow",
                 world_model__task_set=THREE_TASKS,
                 world_model__task_dim=4,
-                actor_saturation_weight=1.0,
+                actor_entropy_weight=1.0,
             )
         )
     )

@@ -257,7 +257,7 @@ def test_a_sweep_survives_a_signal_a_killed_worker_and_a_killed_driver(
     for kind in ("trials", "evals"):  # rows lost 0, duplicated 0, all equal to the bit
         assert science(getattr(tables, kind)) == science(getattr(expected, kind))
     # The mean over the epochs since the last report begins anew in a new process.
-    means = re.compile("loss/|grad/|train/|imagined|saturation")
+    means = re.compile("loss/|grad/|train/|imagined|entropy")
     assert science(tables.reports, means) == science(expected.reports, means)
     done: set[str] = set()
     for event in read_events(folder):
