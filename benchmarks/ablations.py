@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.record import provenance, write
 from flowpwm import twohot
-from flowpwm.config import EvaluationConfig, compose
+from flowpwm.compose import compose
+from flowpwm.config import EvaluationConfig
 from flowpwm.evaluate import Evaluator
 from flowpwm.networks import SIMNORM_GROUP
 from flowpwm.state import TrainState

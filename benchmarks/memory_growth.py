@@ -16,7 +16,7 @@ import torch
 from scipy import stats
 
 from benchmarks.record import provenance, write
-from flowpwm.config import compose
+from flowpwm.compose import compose
 from flowpwm.state import TrainState
 from flowpwm.train import train
 

@@ -14,7 +14,8 @@ import time
 import torch
 
 from benchmarks.record import provenance, write
-from flowpwm.config import compose, to_dict
+from flowpwm.compose import compose
+from flowpwm.config import to_dict
 from flowpwm.state import TrainState
 from flowpwm.train import train
 

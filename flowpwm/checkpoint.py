@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flowpwm.agent import Agent
-from flowpwm.config import RunConfig, flatten, from_dict, to_dict
+from flowpwm.compose import from_dict
+from flowpwm.config import RunConfig, flatten, to_dict
 from flowpwm.state import TrainState
 from flowpwm.storage import (
     CheckpointError,

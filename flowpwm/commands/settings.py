@@ -10,7 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from flowpwm.checks import ConfigError
-from flowpwm.config import RunConfig, compose, presets
+from flowpwm.compose import compose, presets
+from flowpwm.config import RunConfig
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

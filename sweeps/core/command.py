@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from flowpwm.checks import ConfigError, did_you_mean, one_of
-from flowpwm.config import presets
+from flowpwm.compose import presets
 from flowpwm.envs import ENVS
 from flowpwm.envs.tasks import TASK_SETS, task_set
 from sweeps.core.axes import Range, axis_text, last_name

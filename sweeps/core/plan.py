@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowpwm.config import RunConfig, compose, config_id, env_steps_per_epoch, from_dict, to_dict
+from flowpwm.compose import compose, from_dict
+from flowpwm.config import RunConfig, config_id, env_steps_per_epoch, to_dict
 from flowpwm.cost import Cost, estimate
 from flowpwm.modes import MODES
 from sweeps.core.axes import Cell

@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any, ClassVar, Self
 
 from flowpwm.checks import one_of
-from flowpwm.config import compose, flatten, presets
+from flowpwm.compose import compose, presets
+from flowpwm.config import flatten
 from flowpwm.envs import ENVS
 from sweeps.core.axes import Axis, Cell, axis_from_plain, axis_to_plain
 from sweeps.core.values import parse_value

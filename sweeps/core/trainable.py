@@ -22,7 +22,8 @@ from ray import tune
 
 from flowpwm import checkpoint
 from flowpwm.checks import ConfigError
-from flowpwm.config import RunConfig, from_dict
+from flowpwm.compose import from_dict
+from flowpwm.config import RunConfig
 from flowpwm.datasets.errors import DatasetError
 from flowpwm.report import METRICS, Report
 from flowpwm.state import TrainState

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowpwm.config import presets
+from flowpwm.compose import presets
 from flowpwm.datasets import convert
 from flowpwm.datasets.record import Recording, record
 from flowpwm.envs import ENVS

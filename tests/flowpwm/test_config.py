@@ -7,15 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowpwm.checks import ConfigError
-from flowpwm.config import (
-    compose,
-    config_id,
-    env_steps_per_epoch,
-    flatten,
-    from_dict,
-    presets,
-    to_dict,
-)
+from flowpwm.compose import compose, from_dict, presets
+from flowpwm.config import config_id, env_steps_per_epoch, flatten, to_dict
 from flowpwm.envs import ENVS, MT30
 from flowpwm.envs.tasks import TASK_SETS, task_set
 from flowpwm.world_models.flow import FlowWorldModelConfig

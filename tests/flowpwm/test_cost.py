@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from flowpwm.agent import Agent
-from flowpwm.config import compose
+from flowpwm.compose import compose
 from flowpwm.cost import estimate
 from flowpwm.networks import count_parameters
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from flowpwm import twohot
 from flowpwm.agent import Agent
 from flowpwm.checks import ConfigError
-from flowpwm.config import EvaluationConfig, compose
+from flowpwm.compose import compose
+from flowpwm.config import EvaluationConfig
 from flowpwm.evaluate import Evaluator
 from flowpwm.planner import Planner, PlannerConfig
 from flowpwm.world_models import WORLD_MODELS

@@ -22,7 +22,8 @@ from flowpwm import tdmpc2
 from flowpwm.__main__ import main
 from flowpwm.agent import Agent
 from flowpwm.commands.settings import parse_settings
-from flowpwm.config import RunConfig, compose, to_dict
+from flowpwm.compose import compose
+from flowpwm.config import RunConfig, to_dict
 from flowpwm.envs.tasks import task_set
 from flowpwm.pretrained import check_fits, load_into, write_imported
 from flowpwm.state import TrainState

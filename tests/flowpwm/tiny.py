@@ -6,7 +6,8 @@ import dataclasses
 
 import torch
 
-from flowpwm.config import RunConfig, compose
+from flowpwm.compose import compose
+from flowpwm.config import RunConfig
 from flowpwm.envs import spec
 from flowpwm.envs.tasks import TaskSet
 from flowpwm.report import Report

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import analysis
-from flowpwm.config import from_dict
+from flowpwm.compose import from_dict
 from flowpwm.state import TrainState
 from flowpwm.train import train
 from sweeps.core.compact import Tables, read_tables

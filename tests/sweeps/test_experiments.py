@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flowpwm import checkpoint
-from flowpwm.config import compose
+from flowpwm.compose import compose
 from flowpwm.datasets import convert
 from flowpwm.datasets.chunks import write_chunk
 from flowpwm.datasets.published import layout_of

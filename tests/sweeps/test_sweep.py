@@ -15,7 +15,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from flowpwm.config import from_dict
+from flowpwm.compose import from_dict
 from flowpwm.state import TrainState
 from flowpwm.train import train
 from sweeps.core.compact import read_tables

@@ -11,7 +11,7 @@ from torch import Tensor
 from flowpwm import checkpoint
 from flowpwm.__main__ import main
 from flowpwm.checks import ConfigError
-from flowpwm.config import compose
+from flowpwm.compose import compose
 from flowpwm.datasets import DatasetError, convert, open_dataset
 from flowpwm.datasets.chunks import Chunk, read_chunk
 from flowpwm.datasets.published import layout_of
