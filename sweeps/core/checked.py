@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from flowpwm.config import RunConfig
 from flowpwm.envs.tasks import task_set
 from sweeps.core.axes import Range
-from sweeps.core.command import UsageError
 from sweeps.core.folder import check_name
 from sweeps.core.plan import Plan
+from sweeps.core.settings import UsageError
 from sweeps.core.sweep import Sweep
 
 MAX_TRIALS = 10_000

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from sweeps.core import machine
-from sweeps.core.command import UsageError
 from sweeps.core.plan import Plan, Resources
+from sweeps.core.settings import UsageError
 
 CONNECT_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size goes through it

@@ -17,7 +17,7 @@ from pathlib import Path
 from sweeps.core import cluster, machine, pages
 from sweeps.core.check import check
 from sweeps.core.checked import Checked
-from sweeps.core.command import Options, UsageError, parse, resumed_folder, usage
+from sweeps.core.command import Options, parse, resumed_folder, usage
 from sweeps.core.compare import Compare
 from sweeps.core.console import Console
 from sweeps.core.events import EventLog
@@ -32,6 +32,7 @@ from sweeps.core.outcome import conclude, exit_code
 from sweeps.core.recorder import Recorder
 from sweeps.core.resume import open_run, refuse_changes, stored_sweep
 from sweeps.core.schema import ExitCode
+from sweeps.core.settings import UsageError
 from sweeps.core.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
 from sweeps.core.start_page import start_page
 from sweeps.core.state import TrialRecord

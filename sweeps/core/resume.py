@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import yaml
 
-from sweeps.core.command import UsageError
 from sweeps.core.durable import write_atomic
 from sweeps.core.events import EventLog, read_events
 from sweeps.core.recorder import Recorder
+from sweeps.core.settings import UsageError
 from sweeps.core.sweep import Sweep
 
 S = TypeVar("S", bound=Sweep)

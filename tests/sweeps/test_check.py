@@ -10,10 +10,11 @@ import ray
 
 from sweeps.core import cluster
 from sweeps.core.check import check
-from sweeps.core.command import UsageError, parse
+from sweeps.core.command import parse
 from sweeps.core.driver import main
 from sweeps.core.plan import Resources, make_plan, needed
 from sweeps.core.schema import ExitCode
+from sweeps.core.settings import UsageError
 from sweeps.core.tune import Confirm, Screen, Select
 from tests.sweeps.tiny import PLAN
 

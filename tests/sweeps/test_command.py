@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from sweeps.core.axes import Range
-from sweeps.core.command import UsageError, parse, usage
+from sweeps.core.command import parse, usage
+from sweeps.core.settings import UsageError
 from sweeps.core.tune import Tune
 from sweeps.core.values import parse_value
 from tests.sweeps.tiny import PLAN

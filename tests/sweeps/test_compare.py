@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from sweeps.core.check import check
-from sweeps.core.command import UsageError, parse, usage
+from sweeps.core.command import parse, usage
 from sweeps.core.compare import Compare, Confirm
 from sweeps.core.driver import main
 from sweeps.core.events import EventLog, read_events
 from sweeps.core.plan import Plan, make_plan
 from sweeps.core.recorder import Recorder
 from sweeps.core.schema import ExitCode
+from sweeps.core.settings import UsageError
 from sweeps.core.stages import CompareStages
 from sweeps.core.start_page import start_page
 

@@ -22,10 +22,11 @@ from flowpwm.tdmpc2 import PublishedModel
 from flowpwm.world_models.mlp import MLPWorldModel
 from sweeps.core.check import check
 from sweeps.core.checked import Checked
-from sweeps.core.command import UsageError, parse
+from sweeps.core.command import parse
 from sweeps.core.compare import Compare
 from sweeps.core.driver import main
 from sweeps.core.schema import ExitCode
+from sweeps.core.settings import UsageError
 from sweeps.core.start_page import start_page
 from sweeps.core.sweep import Sweep
 from tests.sweeps.tiny import ROOT
