@@ -11,7 +11,7 @@ from flowpwm import commands
 from flowpwm.checkpoint import CheckpointError
 from flowpwm.checks import ConfigError
 from flowpwm.datasets import DatasetError
-from flowpwm.train import Diverged
+from flowpwm.updates import Diverged
 
 
 def main(arguments: list[str] | None = None) -> int:

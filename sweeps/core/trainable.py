@@ -27,7 +27,8 @@ from flowpwm.config import RunConfig
 from flowpwm.datasets.errors import DatasetError
 from flowpwm.report import METRICS, Report
 from flowpwm.state import TrainState
-from flowpwm.train import Diverged, train
+from flowpwm.train import train
+from flowpwm.updates import Diverged
 from sweeps.core.folder import StorageError
 from sweeps.core.jobs import Job
 from sweeps.core.series import SeriesWriter, next_attempt

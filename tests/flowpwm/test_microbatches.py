@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from flowpwm.experience import Experience, Sequences
 from flowpwm.policies import POLICIES
 from flowpwm.state import TrainState
-from flowpwm.train import collect, update_actor, update_world_model
+from flowpwm.train import collect
+from flowpwm.updates import update_actor, update_world_model
 from flowpwm.world_models import WORLD_MODELS
 from flowpwm.world_models.flow import TAU_SAMPLING
 from tests.flowpwm.tiny import run, tiny, weights

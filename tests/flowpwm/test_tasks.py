@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowpwm import train as training
+from flowpwm import updates
 from flowpwm.agent import Agent
 from flowpwm.envs import MT30, UnknownTask, make
 from flowpwm.envs.tasks import task_set
@@ -20,7 +20,8 @@ from flowpwm.losses import Imagined
 from flowpwm.networks import Ensemble
 from flowpwm.policies import POLICIES
 from flowpwm.state import TrainState
-from flowpwm.train import collect, train, update_actor, update_world_model
+from flowpwm.train import collect, train
+from flowpwm.updates import update_actor, update_world_model
 from flowpwm.world_models import WORLD_MODELS, make_world_model
 from tests.flowpwm.tiny import THREE_TASKS, tasks_of, tiny
 
@@ -241,7 +242,7 @@ def test_every_network_learns_from_several_tasks() -> None:
     collect(state, state.acting)
     for _ in range(3):
         update_world_model(state)
-        training.update_critic(state, update_actor(state))
+        updates.update_critic(state, update_actor(state))
     for name, parameter in state.agent.named_parameters():
         assert not torch.equal(before[name], parameter), name
 
@@ -289,13 +290,13 @@ def test_imagined_actions_are_0_beyond_a_tasks_own_and_have_no_entropy_there(
     state = played(three_tasks(actor_batch_size=64))
     nn.init.normal_(state.agent.policy.mean[-1].weight, generator=torch.Generator().manual_seed(0))
     seen: list[tuple[Imagined, Tensor, Tensor]] = []
-    imagine = training.imagine
+    imagine = updates.imagine
 
     def watch(*arguments) -> Imagined:
         seen.append((imagine(*arguments), *arguments[3:5]))
         return seen[-1][0]
 
-    monkeypatch.setattr(training, "imagine", watch)
+    monkeypatch.setattr(updates, "imagine", watch)
     update_actor(state)
     ((imagined, e, mask),) = seen
     width = mask.sum(1).int()

@@ -14,7 +14,8 @@ from flowpwm.envs import make
 from flowpwm.evaluate import Evaluator
 from flowpwm.report import METRICS, Evaluation
 from flowpwm.state import TrainState
-from flowpwm.train import Diverged, collect, learning_rate, train
+from flowpwm.train import collect, learning_rate, train
+from flowpwm.updates import Diverged
 from flowpwm.world_models import WORLD_MODELS
 from tests.flowpwm.tiny import one_task, run, science, tiny, weights
 
