@@ -11,6 +11,7 @@ both smoothed over 5 evaluations; minutes are of one processor.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from typing import Any
 
@@ -33,6 +34,14 @@ PUBLISHED = {
 }
 # What a world model is worth besides the return, at the last report.
 MODEL_METRICS = ("latent_error_1", "latent_error_h", "latent_movement", "reward_correlation")
+
+
+def trained(frames: Frames) -> dict[str, Any]:
+    """The command and the commit that trained; where its results went says nothing."""
+    text = (frames.path / "environment.json").read_text(encoding="utf-8")
+    about = json.loads(text)
+    words = [word for word in about["command"] if not word.startswith("results=")]
+    return {"command": " ".join(words), "trained_at_commit": about["git"]}
 
 
 def arms(frames: Frames) -> list[dict[str, Any]]:
@@ -107,10 +116,9 @@ def main() -> None:
     record = []
     for folder in options.folders:
         frames = analysis.load(folder)
-        about = {name: frames.spec.get(name) for name in ("presets", "arms", "fixed", "baseline")}
-        record.append(about | {"arms_trained": arms(frames), "verdicts": verdicts(frames)})
-        learned = [name for name in record[-1]["arms_trained"][0] if name not in ("by_seed",)]
-        print(_markdown(record[-1]["arms_trained"], learned), "\n")
+        record.append(trained(frames) | {"arms": arms(frames), "verdicts": verdicts(frames)})
+        columns = [name for name in record[-1]["arms"][0] if name != "by_seed"]
+        print(_markdown(record[-1]["arms"], columns), "\n")
         print(_markdown(record[-1]["verdicts"], list(record[-1]["verdicts"][0])), "\n")
     path = write(f"learning_{options.name}", {"sweeps": record})
     print(path)
