@@ -20,7 +20,8 @@ from tests.sweeps.test_compare import asked
 from tests.sweeps.tiny import RUN
 
 # Steps too small to change a weight: every evaluation is the same.
-STILL = ["optim.wm_lr=1e-12", "optim.actor_lr=1e-12", "optim.critic_lr=1e-12", "optim.final_lr=0.0"]
+# Rates so small that nothing changes: every evaluation is like the first.
+STILL = [f"optim.{name}=1e-30" for name in ("wm_lr", "actor_lr", "critic_lr", "final_lr")]
 
 
 def ended(plan: Plan, folder: Path, stop_after: int) -> dict[str, object]:
