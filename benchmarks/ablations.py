@@ -13,28 +13,20 @@ unseen episodes. Writes benchmarks/results/ablations.json.
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import torch
 
 from benchmarks.record import provenance, write
 from flowpwm import twohot
-from flowpwm.compose import compose
+from flowpwm.commands.settings import parse_settings
 from flowpwm.config import EvaluationConfig
 from flowpwm.evaluate import Evaluator
 from flowpwm.networks import SIMNORM_GROUP
 from flowpwm.state import TrainState
 from flowpwm.train import train
+from sweeps.ablations import SWEEP
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "mse_broadcast": {"world_model.reward_loss": "mse_broadcast"},
-    "simnorm_velocity": {
-        "world_model.velocity_head": "simnorm",
-        "world_model.project_velocity": False,
-        "world_model.retraction": "none",
-    },
-}
+VARIANTS = ("flow", "mse_broadcast", "simnorm_velocity")  # arms of the sweep
 STEPS = 16
 EPISODES = EvaluationConfig(episodes=20, seed=2_000_003)
 
@@ -54,7 +46,7 @@ def measure(state: TrainState) -> dict[str, float]:
         rolled = model.rollout(z, e, action.detach().expand(STEPS, *action.shape))[-1]
     return {
         "true_reward_std": float(sequences.reward.std()),
-        "decoded_reward_std": float(reward.std()),
+        "decoded_reward_std": float(reward.detach().std()),
         "reward_slope_rms": float(slope.square().mean().sqrt()),
         "group_sum_after_16": float(rolled.unflatten(-1, (-1, SIMNORM_GROUP)).sum(-1).mean()),
         "return": Evaluator(state.config, EPISODES)(state.agent)[0].mean,
@@ -71,10 +63,12 @@ def main() -> None:
     torch.set_num_threads(1)
     provenance()
     rows = []
-    for name, settings in VARIANTS.items():
+    for name in VARIANTS:
         for seed in options.seeds:
-            chosen = {"epochs": options.epochs, "seed": seed, "evaluation.every": options.epochs}
-            config = compose(f"{options.task} laptop flow", {**chosen, **settings})
+            words = ["laptop", *SWEEP.arms[name].split(), f"epochs={options.epochs}"]
+            words += [f"seed={seed}", f"report_every={options.epochs}"]
+            words += [f"evaluation.every={options.epochs}"]
+            config = parse_settings([options.task, *words])
             state = TrainState.start(config)
             for _ in train(state):
                 pass

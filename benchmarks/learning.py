@@ -116,6 +116,8 @@ def main() -> None:
     record = []
     for folder in options.folders:
         frames = analysis.load(folder)
+        if not frames.finished:
+            parser.error(f"{folder}: the sweep has not finished; its means would be of some seeds")
         record.append(trained(frames) | {"arms": arms(frames), "verdicts": verdicts(frames)})
         columns = [name for name in record[-1]["arms"][0] if name != "by_seed"]
         print(_markdown(record[-1]["arms"], columns), "\n")

@@ -30,13 +30,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     provenance()
+    preset = f"{options.task} laptop flow_v2"
+    sizes = compose(preset)
     config = compose(
-        f"{options.task} laptop flow_v2",
+        preset,
         {
             "epochs": options.skip + options.epochs,
             "report_every": 1,
             "evaluation.every": 50,
-            "buffer_capacity": 16 * 32 * 40,
+            "buffer_capacity": sizes.horizon * sizes.num_envs * 40,  # full within the warm-up
         },
     )
     memory_mb = [

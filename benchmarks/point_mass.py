@@ -28,6 +28,7 @@ def final_return(kind: str, seed: int, epochs: int) -> dict[str, float]:
             "num_envs": 16,
             "epochs": epochs,
             "seed": seed,
+            "report_every": 10,
             "evaluation.every": epochs - epochs % 10,
             "evaluation.episodes": 100,
         },

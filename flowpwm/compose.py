@@ -1,4 +1,4 @@
-"""How presets and overrides compose into a configuration; the only module that uses OmegaConf."""
+"""How presets and overrides compose into a configuration."""
 
 from __future__ import annotations
 
