@@ -1,11 +1,12 @@
 """What sweeps of fixed arms learned: returns with intervals, stability, cost, verdicts.
 
-    python -m benchmarks.learning NAME RESULTS_FOLDER [RESULTS_FOLDER ...]
+    python -m benchmarks.learning NAME RESULTS_FOLDER [RESULTS_FOLDER ...] [--against ARM ...]
 
 Reads finished sweeps (`python sweeps/single_task.py ...`), prints Markdown tables, and writes
 benchmarks/results/learning_<NAME>.json. Returns are means of the last 5 evaluations of 10 episodes
 each, then over seeds, with the 95 % t interval; stability is the worst seed's final over its peak,
-both smoothed over 5 evaluations; minutes are of one processor.
+both smoothed over 5 evaluations; minutes are of one processor. `--against` adds the comparisons
+with further baselines, such as the MLP trained with flow's FLOPs.
 """
 
 from __future__ import annotations
@@ -80,11 +81,15 @@ def arms(frames: Frames) -> list[dict[str, Any]]:
     return rows
 
 
-def verdicts(frames: Frames) -> list[dict[str, Any]]:
-    """The sweep's comparisons, task by task and then together."""
+def verdicts(frames: Frames, against: list[str]) -> list[dict[str, Any]]:
+    """Comparisons with the sweep's baseline and with each other one, by task and then together."""
     columns = ["task", "cell", "candidate", "baseline", "est", "lo", "hi", "n", "method"]
     columns += ["p_holm", "margin", "verdict", "reason"]
-    tables = [analysis.compare(frames), analysis.overall(frames).assign(task="all, share of best")]
+    tables = []
+    for baseline in (None, *against):
+        tables.append(analysis.compare(frames, baseline))
+        together = analysis.overall(frames, baseline)
+        tables.append(together.assign(task="all, share of best"))
     whole = pd.concat([table.reindex(columns=columns) for table in tables if len(table)])
     return [
         {name: _number(value, 4) if isinstance(value, float) else value for name, value in row}
@@ -111,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name")
     parser.add_argument("folders", nargs="+")
+    parser.add_argument("--against", nargs="+", default=[], metavar="ARM")
     options = parser.parse_args()
     provenance()
     record = []
@@ -118,10 +124,11 @@ def main() -> None:
         frames = analysis.load(folder)
         if not frames.finished:
             parser.error(f"{folder}: the sweep has not finished; its means would be of some seeds")
-        record.append(trained(frames) | {"arms": arms(frames), "verdicts": verdicts(frames)})
+        differences = verdicts(frames, options.against)
+        record.append(trained(frames) | {"arms": arms(frames), "verdicts": differences})
         columns = [name for name in record[-1]["arms"][0] if name != "by_seed"]
         print(_markdown(record[-1]["arms"], columns), "\n")
-        print(_markdown(record[-1]["verdicts"], list(record[-1]["verdicts"][0])), "\n")
+        print(_markdown(differences, list(differences[0])), "\n")
     path = write(f"learning_{options.name}", {"sweeps": record})
     print(path)
 
