@@ -92,6 +92,7 @@ class RunConfig:
     microbatches: int = 1  # parts that batches are worked through in; saves memory, same results
     exploration_correlation: float = 0.0  # of acting noise from a step to the next; 0: white
     wm_batch_size: int = 256
+    wm_horizon: int = 0  # steps of the sequences it learns from; 0: `horizon`
     wm_updates: int = 8
     wm_warmup_updates: int = 500
     actor_updates: int = 1
@@ -135,14 +136,15 @@ class RunConfig:
             "microbatches",
         ):
             at_least(name, getattr(self, name), 1)
-        for name in ("wm_warmup_updates", "patience"):
+        for name in ("wm_horizon", "wm_warmup_updates", "patience"):
             at_least(name, getattr(self, name), 0)
         if self.microbatches > min(self.wm_batch_size, self.actor_batch_size):
             raise ConfigError(
                 f"microbatches must be at most wm_batch_size ({self.wm_batch_size}) and "
                 f"actor_batch_size ({self.actor_batch_size}), got {self.microbatches}"
             )
-        at_least("buffer_capacity", self.buffer_capacity, self.num_envs * self.horizon)
+        longest = max(self.horizon, self.wm_steps)
+        at_least("buffer_capacity", self.buffer_capacity, self.num_envs * longest)
         at_least("actor_entropy_weight", self.actor_entropy_weight, 0)
         one_of("actor_reward_space", self.actor_reward_space, REWARD_SPACES)
         within("exploration_correlation", self.exploration_correlation, 0.0, 0.999)
@@ -159,6 +161,11 @@ class RunConfig:
                 f"critic_minibatches must be at most horizon * actor_batch_size "
                 f"({self.horizon * self.actor_batch_size}), got {self.critic_minibatches}"
             )
+
+    @property
+    def wm_steps(self) -> int:
+        """Environment steps of a sequence that the world model learns from."""
+        return self.wm_horizon or self.horizon
 
     @property
     def covered_tasks(self) -> TaskSet:

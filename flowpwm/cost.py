@@ -57,7 +57,7 @@ def estimate(config: RunConfig) -> Cost:
     wm_update = (
         6
         * wm_batch
-        * horizon
+        * config.wm_steps
         * (parameters["encoder"] + parameters["reward"] + wm_dynamics * parameters["dynamics"])
     )
     # In the actor's update the world model only passes gradients through: 4 instead of 6.
@@ -79,10 +79,11 @@ def estimate(config: RunConfig) -> Cost:
 
     model = config.world_model
     width = sum(model.units) + model.latent_dim
-    kept = KEPT_PER_UNIT * FLOAT_BYTES * horizon / config.microbatches
+    kept = KEPT_PER_UNIT * FLOAT_BYTES / config.microbatches
+    wm_width = width * (wm_dynamics + 1) + sum(model.encoder_units) + model.num_bins
+    actor_width = width * (evaluations + 1) + sum(config.policy.units) + model.num_bins
     activations = kept * max(
-        wm_batch * (width * (wm_dynamics + 1) + sum(model.encoder_units) + model.num_bins),
-        imagined * (width * (evaluations + 1) + sum(config.policy.units) + model.num_bins),
+        wm_batch * config.wm_steps * wm_width, imagined * horizon * actor_width
     )
     # A dataset is mapped, not held: its pages are the system's to drop.
     transitions = min(config.buffer_capacity, config.epochs * env_steps_per_epoch(config))

@@ -22,8 +22,8 @@ class Diverged(FloatingPointError):
 def update_world_model(state: TrainState) -> None:
     """One optimiser step on a fresh batch of sequences."""
     config, model = state.config, state.agent.world_model
-    sequences = state.experience.sample(config.wm_batch_size, config.horizon, state.generator)
-    noise = model.draw(config.horizon, config.wm_batch_size, state.generator)
+    sequences = state.experience.sample(config.wm_batch_size, config.wm_steps, state.generator)
+    noise = model.draw(config.wm_steps, config.wm_batch_size, state.generator)
     weight = model.step_weights(sequences.mask)
     losses: list[Tensor] = []
     parts: list[dict[str, Tensor]] = []

@@ -20,6 +20,7 @@ BUDGET_KEYS = (
     "num_envs",
     "horizon",
     "wm_batch_size",
+    "wm_horizon",
     "wm_updates",
     "actor_updates",
     "actor_batch_size",

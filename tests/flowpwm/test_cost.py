@@ -59,6 +59,13 @@ def test_a_mode_costs_what_it_trains() -> None:
     assert flops("joint") == flops("policy_finetune") < flops("online")
 
 
+def test_short_sequences_cost_the_world_model_alone_less() -> None:
+    whole = estimate(compose("walker-walk 5M")).flops_per_epoch
+    half = estimate(compose("walker-walk 5M", {"wm_horizon": 8})).flops_per_epoch
+    world_model = estimate(compose("walker-walk 5M", {"wm_updates": 16})).flops_per_epoch - whole
+    assert whole - half == pytest.approx(world_model / 2, rel=1e-6)
+
+
 def test_parts_of_a_batch_save_the_memory_of_activations() -> None:
     one, two, four = (
         estimate(compose("cheetah-run 48M flow", {"microbatches": parts})).host_memory_bytes

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from flowpwm import checkpoint
+from flowpwm.config import RunConfig
 from flowpwm.envs import make
 from flowpwm.evaluate import Evaluator
+from flowpwm.experience import Sequences
 from flowpwm.report import METRICS, Evaluation
 from flowpwm.state import TrainState
 from flowpwm.train import collect, learning_rate, train
@@ -86,6 +88,32 @@ def test_how_often_a_run_is_looked_at_does_not_change_it() -> None:
     often = run(tiny(evaluation__every=1))[0]
     rarely = run(tiny(evaluation__every=6, report_every=3))[0]
     assert all(torch.equal(a, b) for a, b in zip(weights(often), weights(rarely), strict=True))
+
+
+def test_the_world_model_learns_from_sequences_of_its_own_length() -> None:
+    """By default as long as what the policy imagines; an epoch's environment steps stay."""
+
+    def sampled(config: RunConfig) -> tuple[TrainState, set[tuple[int, int]]]:
+        state = TrainState.start(config)
+        sample, shapes = state.experience.sample, set()
+
+        def watched(batch: int, horizon: int, generator: torch.Generator) -> Sequences:
+            shapes.add((batch, horizon))
+            return sample(batch, horizon, generator)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(state.experience, "sample", watched)
+            run(config, state)
+        return state, shapes
+
+    _, shapes = sampled(tiny())
+    assert shapes == {(8, 8), (256, 8)}  # updates; diagnosis
+    short, shapes = sampled(tiny(wm_horizon=3))
+    assert shapes == {(8, 3), (256, 8)}
+    same, _ = run(tiny(wm_horizon=8))
+    default, _ = run(tiny())
+    assert all(torch.equal(a, b) for a, b in zip(weights(same), weights(default), strict=True))
+    assert short.env_steps == default.env_steps == 6 * 8 * 4
 
 
 def test_starting_a_run_leaves_the_global_random_state_alone() -> None:
