@@ -39,17 +39,20 @@ from flowpwm.world_models import WorldModel
 
 # Sequences of 4 steps in batches of 256 cost what 16 steps in batches of 64 do.
 SHORT, LONG = "wm_horizon=4 wm_batch_size=256", "wm_horizon=16 wm_batch_size=64"
+SIMPLEX, LOGITS = "flow world_model.chart=simplex", "flow world_model.chart=logits"
 VARIANTS = {
     "mlp": f"mlp {SHORT}",
     "mlp, 16 steps": f"mlp {LONG}",
-    "euler 1": f"flow world_model.chart=simplex world_model.substeps=1 {SHORT}",
-    "euler 2": f"flow world_model.chart=simplex {SHORT}",
-    "heun 2": f"flow world_model.chart=simplex world_model.integrator=heun {SHORT}",
-    "logits, euler 1": f"flow world_model.chart=logits world_model.substeps=1 {SHORT}",
-    "logits, euler 2": f"flow world_model.chart=logits {SHORT}",
-    "logits, 16 steps": f"flow world_model.chart=logits {LONG}",
-    "logits, no rollout": f"flow world_model.chart=logits world_model.wm_rollout_weight=0 {SHORT}",
-    "mean flow": f"flow world_model.objective=mean_flow world_model.substeps=1 {SHORT}",
+    "simplex, euler 1": f"{SIMPLEX} world_model.substeps=1 {SHORT}",
+    "simplex, euler 2": f"{SIMPLEX} world_model.substeps=2 {SHORT}",
+    "simplex, mean flow": f"{SIMPLEX} world_model.objective=mean_flow {SHORT}",
+    "logits, euler 1": f"{LOGITS} world_model.substeps=1 {SHORT}",
+    "logits, euler 2": f"{LOGITS} world_model.substeps=2 {SHORT}",
+    "logits, heun 2": f"{LOGITS} world_model.integrator=heun world_model.substeps=2 {SHORT}",
+    "logits, 16 steps": f"{LOGITS} {LONG}",
+    "logits, mean flow": f"{LOGITS} world_model.objective=mean_flow {SHORT}",
+    "logits, no flow matching": f"{LOGITS} world_model.flow_matching_weight=0 {SHORT}",
+    "logits, no rollout": f"{LOGITS} world_model.wm_rollout_weight=0 {SHORT}",
 }
 STATES, REACHED_AFTER, AHEAD, PUSH = 512, (25, 100, 200, 350), 16, 0.2
 HORIZONS = (1, 8, AHEAD)

@@ -17,7 +17,7 @@ SWEEP = Compare(
         "flow": "flow",
         "mse_broadcast": "flow world_model.reward_loss=mse_broadcast",
         "simnorm_velocity": (
-            "flow world_model.velocity_head=simnorm"
+            "flow world_model.chart=simplex world_model.velocity_head=simnorm"
             " world_model.project_velocity=false world_model.retraction=none"
         ),
         "symlog_reward": "flow actor_reward_space=symlog",

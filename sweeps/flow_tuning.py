@@ -19,7 +19,7 @@ SWEEP = Tune(
     space={
         "world_model.integrator": ("euler", "midpoint", "heun", "rk4"),
         "world_model.substeps": (1, 2, 4, 8),
-        "wm_batch_size": (64, 128),
+        "wm_batch_size": (128, 256),
         "epochs": (400,),
     },
     max_nfe=4,

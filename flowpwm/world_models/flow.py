@@ -118,19 +118,20 @@ class FlowWorldModelConfig(WorldModelConfig):
     `consistency` says where flow matching starts: at encoded latents (one batched velocity call a
     update, whatever the substeps) or at the model's own rolled-out ones. `wm_rollout_weight`
     weighs a squared error of the rolled-out latents beside it; at 0 nothing is rolled out.
+    The ODE runs in the coordinates of `chart`; `retraction` is the way back from "simplex".
     With `mean_flow` the network gives the average velocity of a step instead of the velocity at a
     point (Geng et al. 2025, "Mean Flows for One-step Generative Modeling").
     """
 
     kind: str = "flow"
     integrator: str = "euler"
-    substeps: int = 2
+    substeps: int = 1
     tau_sampling: str = "uniform"
     consistency: str = "teacher_forced"
     wm_rollout_weight: float = 1.0
     flow_matching_weight: float = 1.0
     objective: str = "flow_matching"
-    chart: str = "simplex"
+    chart: str = "logits"
     velocity_head: str = "linear"
     project_velocity: bool = True
     retraction: str = "simplex"
@@ -147,6 +148,11 @@ class FlowWorldModelConfig(WorldModelConfig):
             raise ConfigError(
                 "world_model.objective=mean_flow averages over whole steps and needs "
                 f"world_model.integrator=euler, got {self.integrator!r}"
+            )
+        if self.retraction != "simplex" and self.chart != "simplex":
+            raise ConfigError(
+                f"world_model.retraction={self.retraction} needs world_model.chart=simplex: the "
+                f"chart {self.chart!r} has a way back of its own"
             )
         if self.retraction == "rescale" and not self.project_velocity:
             raise ConfigError(

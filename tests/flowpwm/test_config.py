@@ -255,6 +255,15 @@ def test_training_never_starts_where_the_evaluation_does() -> None:
 
 
 def test_a_retraction_that_could_divide_by_nothing_is_refused() -> None:
-    options = {"world_model.retraction": "rescale", "world_model.project_velocity": False}
+    options = {
+        "world_model.chart": "simplex",
+        "world_model.retraction": "rescale",
+        "world_model.project_velocity": False,
+    }
     with pytest.raises(ConfigError, match="a group can sum to 0"):
         compose("point-mass laptop flow", options)
+
+
+def test_a_retraction_of_a_chart_that_needs_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"retraction=rescale needs world_model\.chart=simplex"):
+        compose("point-mass laptop flow", {"world_model.retraction": "rescale"})

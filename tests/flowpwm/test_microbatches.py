@@ -101,7 +101,15 @@ MODELS = [
     ("flow", {"wm_rollout_weight": 0.0}),
     ("flow", {"consistency": "rollout"}),
     ("flow", {"consistency": "rollout", "wm_rollout_weight": 0.0, "integrator": "heun"}),
-    ("flow", {"velocity_head": "simnorm", "project_velocity": False, "retraction": "none"}),
+    (
+        "flow",
+        {
+            "chart": "simplex",
+            "velocity_head": "simnorm",
+            "project_velocity": False,
+            "retraction": "none",
+        },
+    ),
     *(("flow", {"tau_sampling": name}) for name in TAU_SAMPLING),
 ]
 

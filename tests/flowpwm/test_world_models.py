@@ -193,7 +193,13 @@ def test_latents_stay_on_their_simplices_over_sixteen_steps(
 def test_only_a_flow_that_is_neither_projected_nor_retracted_leaves_its_simplices(
     integrator: str, retraction: str, project: bool
 ) -> None:
-    model = build("flow", integrator=integrator, retraction=retraction, project_velocity=project)
+    model = build(
+        "flow",
+        chart="simplex",
+        integrator=integrator,
+        retraction=retraction,
+        project_velocity=project,
+    )
     assert isinstance(model, FlowWorldModel)
     torch.nn.init.normal_(model.velocity_head[-1].weight, std=0.1)
     with torch.no_grad():
@@ -209,6 +215,7 @@ def test_a_simnorm_velocity_leaves_the_simplex_by_1_a_step(integrator: str) -> N
     """The ablation: a velocity that is positive and sums to 1 in every group adds 1 a step."""
     model = build(
         "flow",
+        chart="simplex",
         velocity_head="simnorm",
         project_velocity=False,
         retraction="none",
@@ -266,7 +273,7 @@ def test_the_velocity_can_point_both_ways_inside_the_tangent_space() -> None:
 def test_flow_matching_falls_far_below_the_floor_of_a_simnorm_head() -> None:
     """A head that is positive and sums to 1 in every group misses z1 - z0 by 1 a group at least:
     their sums differ by 1, so the squared error is 1/8 a group or more, 1/64 an entry."""
-    model = build("flow")
+    model = build("flow", chart="simplex")
     assert isinstance(model, FlowWorldModel)
     generator = torch.Generator().manual_seed(0)
     z0 = torch.softmax(3 * torch.randn(256, 4, 8, generator=generator), -1).flatten(1)
@@ -425,7 +432,7 @@ def test_a_velocity_in_logits_is_measured_in_the_latents_units() -> None:
 
 def test_the_average_velocity_of_a_known_flow_has_no_mean_flow_error() -> None:
     """dy/dtau = z1 - z0 on every straight path: its average over any step is the same."""
-    model = build("flow", objective="mean_flow")
+    model = build("flow", objective="mean_flow", chart="simplex")
     assert isinstance(model, FlowWorldModel)
     z0, z1 = torch.softmax(torch.randn(2, 6, 4, 8), -1).flatten(2).unbind(0)
     noise = model.draw(1, 6, torch.Generator().manual_seed(0))[0]
@@ -439,7 +446,9 @@ def test_the_average_velocity_of_a_known_flow_has_no_mean_flow_error() -> None:
     assert torch.allclose(slope, torch.full_like(slope, 2.0))
 
 
-@pytest.mark.parametrize("changes", [{"chart": "logits"}, {"objective": "mean_flow"}])
+@pytest.mark.parametrize(
+    "changes", [{"chart": "simplex"}, {"chart": "logits"}, {"objective": "mean_flow"}]
+)
 def test_every_variant_of_the_flow_learns_transitions(changes: dict[str, str]) -> None:
     model = build("flow", **changes)
     data = fixed_transitions()
