@@ -69,7 +69,7 @@ def test_an_axis_of_all_arms_multiplies_all_and_one_of_some_arms_only_those() ->
 def test_what_is_fixed_goes_before_an_arm_and_an_arm_before_the_presets() -> None:
     seen = configs(PLAN)
     batches = {name: plan.config.wm_batch_size for name, plan in seen.items()}
-    assert batches["flow point-mass"] == 128 and batches["coarse point-mass"] == 32
+    assert batches["flow point-mass"] == 256 and batches["coarse point-mass"] == 32
     seen = configs(asked("wm_batch_size=16", "world_model.substeps=3"))
     assert {plan.config.wm_batch_size for plan in seen.values()} == {16}
     # Substeps mean nothing to an MLP; for the arms that have them the word counts.
@@ -142,7 +142,7 @@ def test_a_comparison_survives_its_file() -> None:
 
 REFUSED = {
     "the same run twice": (
-        ["arms.copy=flow world_model.substeps=2"],
+        ["arms.copy=flow"],
         "flow (task=point-mass) and copy (task=point-mass) are the same configuration",
     ),
     "one arm": (["arms=[mlp]"], "a comparison needs at least two arms, got mlp"),
@@ -197,7 +197,7 @@ def test_the_page_says_in_what_exactly_each_arm_differs() -> None:
         "baseline mlp: mlp",
         "flow: world_model.kind mlp -> flow; only flow: world_model.integrator=euler, "
         "world_model.substeps=3,",
-        "coarse: wm_batch_size 128 -> 32; world_model.kind mlp -> flow; only coarse: "
+        "coarse: wm_batch_size 256 -> 32; world_model.kind mlp -> flow; only coarse: "
         "world_model.integrator=heun,",
         "tasks point-mass, reacher-easy presets laptop",
         "axis epochs[100,200]: each value by itself",
@@ -209,7 +209,7 @@ def test_the_page_says_in_what_exactly_each_arm_differs() -> None:
         "horizon 8 (16)",
         "WARN 2 test seed(s)",
         "WARN horizon 8; the published reference uses 16",
-        "WARN unequal wm_batch_size: mlp 128, coarse 32; wm_batch_size=... sets it for all arms",
+        "WARN unequal wm_batch_size: mlp 256, coarse 32; wm_batch_size=... sets it for all arms",
     ):
         assert part in lines, part
     assert "epochs 100 ->" not in lines  # an axis is no difference between arms
