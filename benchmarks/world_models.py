@@ -75,22 +75,27 @@ def push(config: RunConfig, agent: Agent, after: int, seed: int) -> Pushes:
     rng = np.random.default_rng(seed)
     task = torch.zeros(count, dtype=torch.int64)
     obs, noise = envs.reset(), np.zeros((count, agent.action_mask.shape[1]))
-    planned = []
+
+    def played(steps: int) -> list[np.ndarray]:
+        nonlocal obs, noise
+        actions = []
+        for _ in range(steps):
+            fresh = rng.standard_normal(noise.shape)
+            noise = CORRELATION * noise + (1 - CORRELATION**2) ** 0.5 * fresh
+            drawn = torch.as_tensor(noise, dtype=torch.float32)
+            actions.append(agent.act(obs, task, drawn).numpy())
+            obs = envs.step(actions[-1]).obs
+        return actions
+
+    played(after)
     state, first = envs.state_dict(), obs
-    for step in range(after + AHEAD):
-        if step == after:
-            state, first = envs.state_dict(), obs
-        fresh = rng.standard_normal(noise.shape)
-        noise = CORRELATION * noise + (1 - CORRELATION**2) ** 0.5 * fresh
-        action = agent.act(obs, task, torch.as_tensor(noise, dtype=torch.float32)).numpy()
-        planned.append(action)
-        obs = envs.step(action).obs
+    planned = np.stack(played(AHEAD))
     direction = PUSH * rng.standard_normal(noise.shape)
     alive = np.ones(count, dtype=bool)
     actions, rewards = [], []
     for sign in (1, -1):
         envs.load_state_dict(state)
-        pushed = np.clip(np.stack(planned[after:]) + sign * direction, -1, 1).astype(np.float32)
+        pushed = np.clip(planned + sign * direction, -1, 1).astype(np.float32)
         actions.append(pushed)
         steps = [envs.step(action) for action in pushed]
         rewards.append(np.stack([step.reward for step in steps]))

@@ -19,7 +19,6 @@ from sweeps.core.triallog import TrialLog
 from tests.sweeps.test_compare import asked
 from tests.sweeps.tiny import RUN
 
-# Steps too small to change a weight: every evaluation is the same.
 # Rates so small that nothing changes: every evaluation is like the first.
 STILL = [f"optim.{name}=1e-30" for name in ("wm_lr", "actor_lr", "critic_lr", "final_lr")]
 
