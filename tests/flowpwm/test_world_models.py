@@ -9,15 +9,8 @@ from torch.nn import functional as F
 from flowpwm import twohot
 from flowpwm.world_models import WORLD_MODELS, Sequences, WorldModel, make_world_model
 from flowpwm.world_models.base import REWARD_LOSSES
-from flowpwm.world_models.flow import (
-    CHARTS,
-    RETRACTIONS,
-    TAU_SAMPLING,
-    FlowWorldModel,
-    FlowWorldModelConfig,
-    to_simplex,
-    to_tangent,
-)
+from flowpwm.world_models.charts import CHARTS, RETRACTIONS, to_simplex, to_tangent
+from flowpwm.world_models.flow import TAU_SAMPLING, FlowWorldModel, FlowWorldModelConfig
 from tests.flowpwm.tiny import one_task, tasks_of
 
 OBS, ACT, H = 3, 2, 8
