@@ -5,8 +5,8 @@
 Reads finished sweeps (`python sweeps/single_task.py ...`), prints Markdown tables, and writes
 benchmarks/results/learning_<NAME>.json. Returns are means of the last 5 evaluations of 10 episodes
 each, then over seeds, with the 95 % t interval; stability is the worst seed's final over its peak,
-both smoothed over 5 evaluations; minutes are of one processor. `--against` adds the comparisons
-with further baselines, such as the MLP trained with flow's FLOPs.
+both smoothed over 5 evaluations; minutes are CPU time. `--against` adds the comparisons with
+further baselines, such as the MLP trained with flow's FLOPs.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def arms(frames: Frames) -> list[dict[str, Any]]:
                 },
                 "final_over_peak": _number(seeds["final_peak"].min(), 3),
                 "env_steps": int(seeds["env_steps"].max()),
-                "minutes_per_run": _number(seeds["wall_time_s"].mean() / 60),
+                "cpu_minutes_per_run": _number(last["time/cpu_s"].mean() / 60),
                 "tdmpc2_near_1M": PUBLISHED.get(str(task)),
                 **{
                     name: _number(last[f"model/{name}"].mean(), 3)

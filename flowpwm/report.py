@@ -61,6 +61,7 @@ METRICS: dict[str, Metric] = {
     "time/actor_s": Metric("s", "f8", "of which imagination and actor updates"),
     "time/critic_s": Metric("s", "f8", "of which critic updates"),
     "time/evaluation_s": Metric("s", "f8", "of which evaluations and diagnostics"),
+    "time/cpu_s": Metric("s", "f8", "CPU time of training so far, of all threads, over all attempts"),
     "rate/env_steps_per_s": Metric("1/s", "f4", "environment steps per wall second, this attempt"),
     "rate/updates_per_s": Metric("1/s", "f4", "optimiser steps per wall second, this attempt"),
     "memory/host_bytes": Metric("B", "i8", "resident memory of this process"),

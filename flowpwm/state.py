@@ -116,7 +116,10 @@ class TrainState:
     recent_scores: list[float] = field(default_factory=list)  # newest SCORE_WINDOW evaluations
     best_score: float | None = None
     evaluations_since_best: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*PHASES, "wall"), 0.0))
+    # wall time of each phase and of all, and CPU time of the whole process while it trained
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys((*PHASES, "wall", "cpu"), 0.0)
+    )
 
     @staticmethod
     def start(config: RunConfig, *, weights_follow: bool = False) -> TrainState:

@@ -42,7 +42,7 @@ def train(state: TrainState, should_stop: Callable[[], bool] = never) -> Iterato
     """
     config, mode = state.config, MODES[state.config.mode]
     while not state.finished and not should_stop():
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         _set_learning_rates(state)
         if state.acting is not None:
             with _timed(state, "environment"):
@@ -66,6 +66,7 @@ def train(state: TrainState, should_stop: Callable[[], bool] = never) -> Iterato
             if state.epoch % config.report_every == 0 or last:
                 diagnosis = _diagnose(state)
         state.seconds["wall"] += time.perf_counter() - began
+        state.seconds["cpu"] += time.process_time() - cpu_began
         if diagnosis is not None:
             yield _report(state, state.averages.take() | diagnosis, evaluations)
 

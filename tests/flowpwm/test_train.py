@@ -137,6 +137,8 @@ def test_reports_come_on_their_grid_with_known_metrics() -> None:
         )
         assert optional or any(name in r.metrics for r in reports), name
     assert all(np.isfinite(v) for r in reports for v in r.metrics.values())
+    spent = [r.metrics["time/cpu_s"] for r in reports]
+    assert 0 < spent[0] < spent[1] < spent[2] < spent[3]
 
 
 def test_latents_that_hardly_move_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
