@@ -28,10 +28,12 @@ def write_folder(folder: Path, contents: Mapping[str, Any], about: Mapping[str, 
     """Write `contents`, file name to values; a folder of this name becomes `<folder>.previous`.
 
     `about` goes into the manifest. Raises OSError (a full disk, say) with the old folder untouched
-    and nothing left behind.
+    and nothing left behind. What a writer that was killed left half done goes first: a folder has
+    one writer at a time.
     """
+    for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         for name, values in contents.items():
@@ -42,7 +44,7 @@ def write_folder(folder: Path, contents: Mapping[str, Any], about: Mapping[str, 
         _write_json(temporary / "manifest.json", manifest)
         _sync_folder(temporary)
         _replace(temporary, folder)
-    except OSError:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
@@ -101,7 +103,13 @@ def _replace(temporary: Path, folder: Path) -> None:
 
 def _write_tensors(path: Path, values: Any) -> None:
     with path.open("wb") as file:
-        torch.save(values, file)
+        try:
+            torch.save(values, file)
+        except RuntimeError as error:
+            # torch's own complaint about its archive hides what the file system said.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
         file.flush()
         os.fsync(file.fileno())
 

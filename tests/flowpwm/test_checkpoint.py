@@ -1,10 +1,13 @@
 """Checkpoints: whole or absent, every damage noticed, the one before it as a fallback."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +121,30 @@ def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(
     monkeypatch.undo()
     assert sorted(p.name for p in folder.parent.iterdir()) == before
     assert checkpoint.load(folder, config).epoch == 4
+
+
+def test_a_disk_that_fills_while_tensors_are_written_is_an_os_error(
+    saved: tuple[RunConfig, Path], tmp_path: Path
+) -> None:
+    """torch says RuntimeError of its archive; half a file would keep the disk full."""
+    _, folder = copy(saved, tmp_path)
+    left = folder.parent / f".{folder.name}.12345.tmp"  # of a writer that was killed
+    left.mkdir()
+    script = f"""
+import pathlib, resource, signal, torch
+from flowpwm.storage import write_folder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+try:
+    write_folder(pathlib.Path({str(folder)!r}), {{"x.pt": torch.zeros(2**20)}}, {{}})
+except OSError as error:
+    print(error.errno)
+"""
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{errno.EFBIG}\n", "")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not [path for path in folder.parent.iterdir() if path.name.endswith(".tmp")]
 
 
 def test_a_checkpoint_executes_nothing_when_read(
