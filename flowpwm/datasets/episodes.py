@@ -30,7 +30,8 @@ def take(
     """obs, action and reward of `episodes` of a task, in its own widths and without row 0's NaN.
 
     Copies these episodes only. Raises DatasetError naming the first number that is not finite, not
-    zero where it should be padding, or a reward that the task cannot pay.
+    zero where it should be padding, an action beyond [-1, 1] or a reward that the task cannot pay;
+    or a whole episode whose row 0 holds an action, as if rows held what was done in them.
     """
     obs = chunk.obs.numpy()[episodes]
     action = chunk.action.numpy()[episodes, 1:]
@@ -47,9 +48,19 @@ def take(
             f"{name}{column} is {values[at]}; expected {expected}"
         )
 
+    if obs.shape[1] == spec.episode_length + 1:  # of pieces of episodes it is not known
+        led_in = chunk.action.numpy()[episodes, 0, 0]
+        if not np.isnan(led_in).all():
+            i = int((~np.isnan(led_in)).argmax())
+            raise DatasetError(
+                f"{path}: episode {episodes[i]} ({spec.name}), row 0: action[0] is {led_in[i]}; "
+                "expected NaN, since nothing led into the first observation"
+            )
     refuse("obs", obs, ~np.isfinite(obs), "a finite number")
     refuse("obs", obs, _beyond(obs, spec.obs_dim), f"0 beyond the task's {spec.obs_dim} numbers")
     refuse("action", action, ~np.isfinite(action), "a finite number below row 0")
+    own = action[..., : spec.action_dim]
+    refuse("action", own, np.abs(own) > 1 + _TOLERANCE, "a number in [-1, 1]")
     if not ignore_action_padding:
         refuse(
             *("action", action, _beyond(action, spec.action_dim)),

@@ -75,8 +75,8 @@ def play(env: VectorEnv, act: Act) -> Episodes:
         action[:, t] = act(obs[:, t])
         step = env.step(action[:, t])
         obs[:, t + 1], reward[:, t] = step.final_obs, step.reward
-        if step.terminated.any():
-            raise DatasetError(f"{env.spec.name}: an episode terminated after {t + 1} steps")
+        if step.terminated.any() or (t + 1 < length and step.truncated.any()):
+            raise DatasetError(f"{env.spec.name}: an episode ended after {t + 1} of {length} steps")
     return Episodes(obs, action, reward)
 
 

@@ -174,6 +174,10 @@ BAD: dict[str, tuple[Callable[[Arrays], None], str]] = {
         put("action", (1, 2, 5), -1.0),
         r"episode 1 \(reacher-easy\), row 2: action\[5\] is -1.0; expected 0 beyond the task's 2 c",
     ),
+    "an action beyond the box": (
+        put("action", (1, 2, 0), 7.5),
+        r"episode 1 \(reacher-easy\), row 2: action\[0\] is 7.5; expected a number in \[-1, 1\]",
+    ),
     "an id of no task": (
         put("task", (1,), 30),
         r"episode 1 has the task ids \[30\]; expected one in \[0, 29\], as in mt30",
@@ -206,6 +210,20 @@ def test_what_pads_an_action_may_be_ignored_when_asked(tmp_path: Path) -> None:
     convert(tmp_path, tmp_path / "out", ignore_action_padding=True)
     action = np.load(tmp_path / "out/reacher-easy/action.npy")
     assert np.array_equal(action, arrays["action"][:, 1:, :2])
+
+
+@pytest.mark.parametrize("rows", [501, 6])
+def test_rows_that_hold_what_was_done_in_them_are_refused(tmp_path: Path, rows: int) -> None:
+    """A whole episode that begins with an action is shifted; of a piece it cannot be told."""
+    arrays = mt30([REACHER], rows=rows)
+    arrays["action"][0, 0], arrays["reward"][0, 0] = 0.0, 0.0
+    write_published(tmp_path / "chunk_0.pt", arrays)
+    if rows == 6:
+        convert(tmp_path, tmp_path / "out")
+        return
+    says = r"chunk_0.pt: episode 0 \(reacher-easy\), row 0: action\[0\] is 0.0; expected NaN"
+    with pytest.raises(DatasetError, match=says):
+        convert(tmp_path, tmp_path / "out")
 
 
 def test_only_the_chosen_tasks_are_looked_at(tmp_path: Path) -> None:

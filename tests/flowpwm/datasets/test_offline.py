@@ -20,15 +20,15 @@ EPISODES = {"walker-stand": 5, "cheetah-run": 20, "reacher-easy": 11}
 
 
 def numbered(ids: list[int]) -> Arrays:
-    """Episodes whose observations begin with [episode, row], and so do actions; reward is row/4."""
+    """Episodes whose observations begin with [episode, row]; so do actions, by 32; reward row/4."""
     widths = {IDS[name]: (spec(name).obs_dim, spec(name).action_dim) for name in IDS}
     arrays = random_episodes(ids, widths, STEPS + 1, 24, 6)
     rows = np.arange(STEPS + 1, dtype=np.float32)
     for task in set(ids):
         own = np.flatnonzero(arrays["task"][:, 0] == task)
-        for key in ("obs", "action"):
-            arrays[key][own, :, 0] = np.arange(len(own))[:, None]
-            arrays[key][own, :, 1] = rows
+        for key, unit in (("obs", 1), ("action", 32)):
+            arrays[key][own, :, 0] = np.arange(len(own))[:, None] / unit
+            arrays[key][own, :, 1] = rows / unit
     arrays["reward"][:] = rows / 4
     arrays["action"][:, 0], arrays["reward"][:, 0] = np.nan, np.nan
     return arrays
@@ -63,7 +63,7 @@ def test_a_sequence_is_consecutive_rows_of_one_episode_up_to_its_end(folder: Pat
         assert torch.equal(batch.mask[t], start + t < STEPS)
         seen = batch.mask[t]
         # row r of the stored file holds what led from observation r - 1 to observation r
-        for values in (batch.obs[t + 1], batch.action[t]):
+        for values in (batch.obs[t + 1], 32 * batch.action[t]):
             assert torch.equal(values[seen, 0], episode[seen])
             assert torch.equal(values[seen, 1], start[seen] + t + 1)
         assert torch.equal(batch.reward[t][seen], (start[seen] + t + 1) / 4)

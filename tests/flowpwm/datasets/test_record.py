@@ -158,7 +158,17 @@ def test_an_episode_that_terminates_is_refused(tmp_path: Path) -> None:
             return reward, terminated | (self._elapsed == 9)
 
     env = Falling(spec("point-mass"), 2, np.random.default_rng(0))
-    with pytest.raises(DatasetError, match=r"point-mass: an episode terminated after 10 steps"):
+    with pytest.raises(DatasetError, match=r"point-mass: an episode ended after 10 of 64 steps"):
+        play(env, forward)
+
+
+def test_an_episode_that_is_cut_short_is_refused() -> None:
+    class Short(type(make("point-mass", 1, 0))):
+        def _out_of_time(self) -> np.ndarray:
+            return self._elapsed >= 10
+
+    env = Short(spec("point-mass"), 2, np.random.default_rng(0))
+    with pytest.raises(DatasetError, match=r"point-mass: an episode ended after 10 of 64 steps"):
         play(env, forward)
 
 
