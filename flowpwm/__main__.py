@@ -11,6 +11,7 @@ from flowpwm import commands
 from flowpwm.checkpoint import CheckpointError
 from flowpwm.checks import ConfigError
 from flowpwm.datasets import DatasetError
+from flowpwm.envs.base import SimulationFailed
 from flowpwm.updates import Diverged
 
 
@@ -25,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
         return commands.USAGE
     except Diverged as error:
         print(f"diverged: {error}", file=sys.stderr)
+        return commands.FAILED
+    except (SimulationFailed, FloatingPointError, OSError) as error:
+        print(f"failed: {error}", file=sys.stderr)
         return commands.FAILED
     except KeyboardInterrupt:
         print("interrupted; nothing half done was kept", file=sys.stderr)

@@ -18,11 +18,11 @@ class Averages:
         self.env_steps = self.updates = 0
         self._started = time.perf_counter()
 
-    def add(self, name: str, value: Tensor | float) -> None:
-        """Count `value` into the mean of `name`."""
-        value = torch.as_tensor(value).detach()
+    def add(self, name: str, value: Tensor | float, count: int = 1) -> None:
+        """Count `value`, the mean of `count` numbers, into the mean of `name`."""
+        value = torch.as_tensor(value).detach() * count
         self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0) + 1
+        self.counts[name] = self.counts.get(name, 0) + count
 
     def take(self) -> dict[str, float]:
         """The means and the rates since the last call, and a fresh start."""

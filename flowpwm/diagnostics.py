@@ -12,7 +12,9 @@ from flowpwm.world_models import Sequences, WorldModel
 def model_metrics(model: WorldModel, sequences: Sequences) -> dict[str, float]:
     """Latent errors relative to standing still, latent movement, and reward prediction.
 
-    A movement near 0 with a small latent error is a collapsed encoder, not a good model.
+    Those that end in _h are of the last step of the model's own rollout over the whole sequence;
+    sequences that end before are left out. A movement near 0 with a small latent error is a
+    collapsed encoder, not a good model.
     """
     e = model.embed(sequences.task)
     latents = model.encode(sequences.obs, e)
@@ -38,6 +40,11 @@ def model_metrics(model: WorldModel, sequences: Sequences) -> dict[str, float]:
         still = mean_square(latents[-1] - latents[0], whole)
         error = mean_square(rolled[-1] - latents[-1], whole)
         metrics["model/latent_error_h"] = error / max(still, 1e-12)
+        before = torch.cat([latents[:1], rolled])[-2]
+        foreseen = twohot.decode(model.reward_logits(before, e, sequences.action[-1]))
+        metrics["model/reward_error_h"] = float(
+            (foreseen - sequences.reward[-1])[whole].abs().mean()
+        )
     if len(reward) > 1 and float(reward.std()) > 0 and float(decoded.std()) > 0:
         metrics["model/reward_correlation"] = float(
             torch.corrcoef(torch.stack([decoded, reward]))[0, 1]

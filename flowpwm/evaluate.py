@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowpwm.agent import Agent
 from flowpwm.config import EvaluationConfig, RunConfig
+from flowpwm.envs import spec
 from flowpwm.envs.together import TaskEnvs
 from flowpwm.report import Evaluation
 
@@ -66,6 +67,7 @@ class Evaluator:
                 returns[i * each : (i + 1) * each],
                 lengths[i * each : (i + 1) * each],
                 f"{task}/{self.protocol}",
+                spec(task).threshold,
             )
             for i, task in enumerate(envs.names)
         )

@@ -68,7 +68,16 @@ class Policy(nn.Module, ABC):
 
     def std(self) -> Float[Tensor, " A"]:
         """The noise scale of every action component."""
-        return self.log_std.clamp(min=self.min_log_std).exp()
+        return self.log_std.exp()
+
+    @torch.no_grad()
+    def keep_in_bounds(self) -> None:
+        """After a step: a noise scale below its floor goes back to it.
+
+        A clamp on the way to the loss would have no slope below the floor, and a scale that fell
+        there could never rise again.
+        """
+        self.log_std.clamp_(min=self.min_log_std)
 
     def noise(self, z: Float[Tensor, "*B D"], generator: torch.Generator) -> Float[Tensor, "*B A"]:
         """Standard-normal noise for a batch of latents."""

@@ -1,8 +1,10 @@
-"""The files that a configuration names, looked at before anything is spent on it."""
+"""The files and the device that a configuration names, looked at before anything is spent on it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import torch
 
 from flowpwm.checks import ConfigError
 from flowpwm.config import RunConfig
@@ -28,3 +30,11 @@ def preflight(config: RunConfig) -> None:
             read_manifest(folder).only(config.task_names, folder)
     except (CheckpointError, DatasetError) as error:
         raise ConfigError(str(error)) from error
+
+
+def require_device(config: RunConfig) -> None:
+    """Raise ConfigError where the device is not in this machine, which need not plan the run."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device is cuda, but torch {torch.__version__} finds no GPU here; use device=cpu"
+        )

@@ -68,13 +68,16 @@ def check_fits(config: WorldModelConfig, tasks: TaskSet | None, folder: Path) ->
     _compare(_describe(folder), config, tasks)
 
 
-def load_into(model: WorldModel, folder: Path, tasks: TaskSet | None = None) -> None:
+def load_into(
+    model: WorldModel, folder: Path, tasks: TaskSet | None = None, *, frozen: bool = False
+) -> None:
     """Copy the world model in a folder, imported or of a training checkpoint, into `model`.
 
     A decoder or continuation head that only one of them has stays as it is in `model`, or is left
     out, and the log says so. `tasks` are those that `model` covers; by default what
     `config.task_set` names, and not compared where that is empty. Raises CheckpointError where the
-    folder is damaged or holds a model of another architecture, as found and as expected.
+    folder is damaged or holds a model of another architecture, as found and as expected, or where a
+    `frozen` model would keep a continuation head that never learned anything.
     """
     stored = _describe(folder)
     verify(folder)
@@ -91,6 +94,11 @@ def load_into(model: WorldModel, folder: Path, tasks: TaskSet | None = None) -> 
     for head in _OPTIONAL:
         here, there = _part(own, head), _part(weights, head)
         if here and not there:
+            if head == "continuation_head" and frozen:
+                raise CheckpointError(
+                    f"{folder}: has no head that tells final states, and this run trains none; "
+                    "set world_model.continuation_weight=0"
+                )
             weights |= here
             logger.warning("%s has no %s: it stays as initialised", folder, head)
         elif there and not here:

@@ -5,6 +5,7 @@ Adding a metric is adding a line here; its Parquet column follows.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ METRICS: dict[str, Metric] = {
     "model/latent_movement": Metric("1", "f4", "rms step of encoded latents / their spread"),
     "model/latent_spread": Metric("1", "f4", "std of encoded latents over the batch"),
     "model/reward_error": Metric("reward", "f4", "mean absolute error of decoded rewards"),
+    "model/reward_error_h": Metric("reward", "f4", "the same at the end of a rollout of H steps"),
     "model/reward_correlation": Metric("1", "f4", "correlation of decoded and true rewards"),
     "buffer/transitions": Metric("transitions", "i8", "held in the replay buffer"),
     "time/wall_s": Metric("s", "f8", "wall time of training so far, over all attempts"),
@@ -61,7 +63,7 @@ METRICS: dict[str, Metric] = {
     "time/actor_s": Metric("s", "f8", "of which imagination and actor updates"),
     "time/critic_s": Metric("s", "f8", "of which critic updates"),
     "time/evaluation_s": Metric("s", "f8", "of which evaluations and diagnostics"),
-    "time/cpu_s": Metric("s", "f8", "CPU time of training so far, of all threads, over all attempts"),
+    "time/cpu_s": Metric("s", "f8", "CPU time of training so far, of all threads"),
     "rate/env_steps_per_s": Metric("1/s", "f4", "environment steps per wall second, this attempt"),
     "rate/updates_per_s": Metric("1/s", "f4", "optimiser steps per wall second, this attempt"),
     "memory/host_bytes": Metric("B", "i8", "resident memory of this process"),
@@ -78,6 +80,7 @@ class Evaluation:
     returns: Float[np.ndarray, " N"]
     lengths: Int[np.ndarray, " N"]
     protocol: str
+    threshold: float = math.inf  # a return that counts as solved; inf where the task names none
 
     @property
     def n(self) -> int:
@@ -98,6 +101,12 @@ class Evaluation:
     def std(self) -> float:
         """Sample standard deviation over episodes; 0 for a single one."""
         return float(np.std(self.returns, ddof=1)) if self.n > 1 else 0.0
+
+    @property
+    def success(self) -> float:
+        """Share of episodes that solved the task; nan where nothing says what that is."""
+        solved = float(np.mean(self.returns >= self.threshold))
+        return solved if math.isfinite(self.threshold) else math.nan
 
     @property
     def iqm(self) -> float:

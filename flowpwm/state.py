@@ -20,7 +20,7 @@ from flowpwm.envs.together import TaskEnvs
 from flowpwm.evaluate import Evaluator
 from flowpwm.experience import Experience
 from flowpwm.modes import MODES
-from flowpwm.preflight import preflight
+from flowpwm.preflight import preflight, require_device
 from flowpwm.pretrained import load_into
 from flowpwm.returns import RunningScale
 
@@ -30,6 +30,7 @@ _PLAIN = (
     "updates",
     "recent_scores",
     "best_score",
+    "best_return",
     "evaluations_since_best",
     "seconds",
 )
@@ -115,6 +116,7 @@ class TrainState:
     updates: int = 0
     recent_scores: list[float] = field(default_factory=list)  # newest SCORE_WINDOW evaluations
     best_score: float | None = None
+    best_return: float | None = None  # of a single evaluation
     evaluations_since_best: int = 0
     # wall time of each phase and of all, and CPU time of the whole process while it trained
     seconds: dict[str, float] = field(
@@ -127,12 +129,14 @@ class TrainState:
 
         Where `weights_follow` from a checkpoint, `init_world_model` is not read again.
         """
+        require_device(config)
         if not weights_follow:
             preflight(config)
         mode = MODES[config.mode]
         agent = Agent.seeded(config)
         if config.init_world_model and not weights_follow:
-            load_into(agent.world_model, Path(config.init_world_model), agent.tasks)
+            folder, frozen = Path(config.init_world_model), not mode.trains_world_model
+            load_into(agent.world_model, folder, agent.tasks, frozen=frozen)
         acting = Acting.start(config) if mode.online else None
         return TrainState(
             config=config,
@@ -150,6 +154,16 @@ class TrainState:
         patience = self.config.patience
         stale = bool(patience) and self.evaluations_since_best >= patience
         return stale or self.epoch >= self.config.epochs
+
+    @property
+    def noise_scale(self) -> float:
+        """What the policy's noise is multiplied by, acting and imagining.
+
+        Only a policy that was trained almost without it is the one that is evaluated: with noise
+        it may lean on an obstacle that noise always shakes it free of.
+        """
+        fallen = self.config.optim.fallen(self.epoch / self.config.epochs)
+        return 1 - (1 - self.config.final_noise) * fallen
 
     @property
     def score(self) -> float | None:

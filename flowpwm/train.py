@@ -82,7 +82,8 @@ def collect(state: TrainState, acting: Acting) -> None:
     device = state.config.device
     for _ in range(state.config.horizon):
         acting.noise = _explore(state, acting.noise)
-        action = state.agent.act(acting.obs, acting.buffer.task, acting.noise)
+        noise = state.noise_scale * acting.noise
+        action = state.agent.act(acting.obs, acting.buffer.task, noise)
         step = acting.envs.step(action.cpu().numpy())
         end = step.terminated | step.truncated
         acting.buffer.add(
@@ -96,9 +97,10 @@ def collect(state: TrainState, acting: Acting) -> None:
         acting.obs = step.obs
         acting.episode_return += step.reward
         acting.episode_length += 1
-        if end.any():
-            state.averages.add("train/episode_return", float(np.mean(acting.episode_return[end])))
-            state.averages.add("train/episode_length", float(np.mean(acting.episode_length[end])))
+        if count := int(end.sum()):
+            ended = acting.episode_return[end], acting.episode_length[end]
+            state.averages.add("train/episode_return", float(np.mean(ended[0])), count)
+            state.averages.add("train/episode_length", float(np.mean(ended[1])), count)
             acting.episode_return[end] = 0.0
             acting.episode_length[end] = 0
     steps = state.config.horizon * state.config.num_envs
@@ -126,12 +128,7 @@ def learning_rate(config: RunConfig, network: str, epoch: int) -> float:
     optim = config.optim
     starts = {"world_model": optim.wm_lr, "actor": optim.actor_lr, "critic": optim.critic_lr}
     first = starts[network]
-    if optim.schedule == "constant":
-        return first
-    share = max(0.0, epoch / config.epochs - optim.decay_start) / (1 - optim.decay_start)
-    if optim.schedule == "cosine":
-        share = (1 - math.cos(math.pi * share)) / 2
-    return first + (optim.final_lr - first) * share
+    return first + (optim.final_lr - first) * optim.fallen(epoch / config.epochs)
 
 
 @contextmanager
@@ -180,14 +177,20 @@ def _report(
 
 
 def _take_score(state: TrainState, evaluations: tuple[Evaluation, ...]) -> bool:
-    """Whether the score, of this evaluation and those before it, is the run's best."""
+    """Whether this evaluation is the run's best, by its own mean.
+
+    The score, a mean over the newest evaluations, says how a run stands, and patience waits for
+    it. It would be no guide to the best weights: after a collapse it is still high.
+    """
     if not evaluations:
         return False
     mean = float(np.mean([evaluation.mean for evaluation in evaluations]))
     state.recent_scores = [*state.recent_scores, mean][-SCORE_WINDOW:]
     assert state.score is not None
     state.evaluations_since_best += 1
-    if state.best_score is not None and state.score <= state.best_score:
-        return False
-    state.best_score, state.evaluations_since_best = state.score, 0
-    return True
+    if state.best_score is None or state.score > state.best_score:
+        state.best_score, state.evaluations_since_best = state.score, 0
+    is_best = state.best_return is None or mean > state.best_return
+    if is_best:
+        state.best_return = mean
+    return is_best

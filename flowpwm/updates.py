@@ -53,6 +53,7 @@ def update_actor(state: TrainState) -> CriticBatch:
         z = agent.world_model.encode(obs, e)
     mask = agent.action_mask[task]
     noise = agent.policy.noise(z.expand(config.horizon, *z.shape), state.generator)
+    noise *= state.noise_scale
     losses: list[Tensor] = []
     returns: list[Tensor] = []
     entropies: list[Tensor] = []
@@ -84,6 +85,7 @@ def update_actor(state: TrainState) -> CriticBatch:
         entropies.append(share * imagined.entropy.detach().mean())
         batches.append(critic_targets(imagined, agent.critic, config.td_lambda))
     _step(state, "actor", agent.policy, torch.stack(losses).sum(), config.optim.actor_grad_norm)
+    agent.policy.keep_in_bounds()
     whole = torch.cat(returns)
     state.scale.update(whole)
     state.averages.add("actor/imagined_return", whole.mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from flowpwm import checkpoint
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=100, help="of each task")
     parser.add_argument("--seed", type=int, default=2_000_003, help="of the start states")
     parser.add_argument("--plan", action="store_true", help="a second time, planning with MPPI")
+    parser.add_argument("--json", type=Path, help="file for every episode's return and length")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,12 +32,32 @@ def run(options: argparse.Namespace) -> int:
     config, agent = checkpoint.load_agent(options.checkpoint)
     if not MODES[config.mode].trains_policy:
         raise ConfigError(f"{options.checkpoint}: mode {config.mode} trains no policy to evaluate")
+    if options.seed == config.seed:
+        raise ConfigError(
+            f"--seed {options.seed} is the seed that {options.checkpoint} was trained with: "
+            "it has seen these start states"
+        )
     evaluator = Evaluator(config, EvaluationConfig(episodes=options.episodes, seed=options.seed))
-    _show("policy", evaluator(agent))
+    played = {"policy": evaluator(agent)}
+    _show("policy", played["policy"])
     if options.plan:
         sizes = PlannerConfig(reward_space=config.actor_reward_space)
-        _show("plan", evaluator(Planner(agent, sizes, config.discount, options.seed)))
+        played["plan"] = evaluator(Planner(agent, sizes, config.discount, options.seed))
+        _show("plan", played["plan"])
+    if options.json:
+        rows = [_row(by, result) for by, results in played.items() for result in results]
+        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return OK
+
+
+def _row(by: str, result: Evaluation) -> dict[str, object]:
+    return {
+        "task": result.task,
+        "by": by,
+        "protocol": result.protocol,
+        "returns": result.returns.tolist(),
+        "lengths": result.lengths.tolist(),
+    }
 
 
 def _show(by: str, evaluations: tuple[Evaluation, ...]) -> None:
@@ -44,4 +66,5 @@ def _show(by: str, evaluations: tuple[Evaluation, ...]) -> None:
             f"{result.task} ({by}): return mean {result.mean:.1f}, IQM {result.iqm:.1f}, "
             f"median {result.median:.1f}, sd {result.std:.1f} over {result.n} episodes "
             f"of mean length {result.lengths.mean():.0f}"
+            + (f"; {result.success:.0%} solved" if result.success == result.success else "")
         )

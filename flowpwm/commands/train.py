@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import signal
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import torch
 
 from flowpwm import checkpoint
-from flowpwm.commands import INTERRUPTED, OK
+from flowpwm.checks import ConfigError
+from flowpwm.commands import FAILED, INTERRUPTED, OK
 from flowpwm.commands.settings import add_settings, parse_settings
 from flowpwm.config import config_id
 from flowpwm.modes import MODES
@@ -32,6 +34,14 @@ def run(options: argparse.Namespace) -> int:
     config = parse_settings(options.settings)
     torch.set_num_threads(config.num_threads)
     last = options.out / "last" if options.out else None
+    if options.out:
+        # Before anything is spent; the lock is gone with this process.
+        options.out.mkdir(parents=True, exist_ok=True)
+        lock = (options.out / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"--out {options.out}: another training writes there") from error
     if last is not None and checkpoint.exists(last):
         state = checkpoint.load(last, config)
         print(f"resuming {last} at epoch {state.epoch}")
@@ -49,16 +59,20 @@ def run(options: argparse.Namespace) -> int:
             _keep(state, report, options.out)
     if state.finished and state.epoch < config.epochs:
         print(f"stopped early: no better score in {config.patience} evaluations")
-    if stopping and last is not None and not state.finished:
-        checkpoint.save(state, last)
-        print(f"interrupted at epoch {state.epoch}; the same command goes on from {last}")
-    return INTERRUPTED if stopping and not state.finished else OK
+    if not stopping or state.finished:
+        return OK
+    if last is None:
+        print(f"interrupted at epoch {state.epoch}; without --out nothing was kept")
+        return FAILED
+    checkpoint.save(state, last)
+    print(f"interrupted at epoch {state.epoch}; the same command goes on from {last}")
+    return INTERRUPTED
 
 
 def _keep(state: TrainState, report: Report, out: Path) -> None:
     row = {"epoch": report.epoch, "env_steps": report.env_steps, "score": report.score}
     row["returns"] = {e.task: e.returns.tolist() for e in report.evaluations}
-    out.mkdir(parents=True, exist_ok=True)
+    row["lengths"] = {e.task: e.lengths.tolist() for e in report.evaluations}
     with (out / "reports.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row | dict(report.metrics)) + "\n")
     checkpoint.save(state, out / "last")

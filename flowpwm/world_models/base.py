@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -28,10 +29,25 @@ REWARD_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "two_hot": twohot.cross_entropy,
     "mse_broadcast": _mse_broadcast,
 }
-OBSERVATION_TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
+
+
+def _periodic(obs: Tensor) -> Tensor:
+    return torch.cat([twohot.symlog(obs), obs.sin(), obs.cos()], dim=-1)
+
+
+class ObservationTransform(NamedTuple):
+    """What the encoder sees of an observation, and the decoder gives back."""
+
+    apply: Callable[[Tensor], Tensor]
+    copies: int  # numbers for every number of the observation
+
+
+OBSERVATION_TRANSFORMS = {
     # symlog keeps joint speeds of tens of radians a second in the range of the other inputs.
-    "symlog": twohot.symlog,
-    "none": lambda obs: obs,
+    "symlog": ObservationTransform(twohot.symlog, 1),
+    # For joints that turn on and on: an arm that spun ten times stands where it stood.
+    "periodic": ObservationTransform(_periodic, 3),
+    "none": ObservationTransform(lambda obs: obs, 1),
 }
 
 
@@ -97,8 +113,9 @@ class WorldModel(nn.Module, ABC):
         self.embedding = TaskEmbedding(len(tasks), config.task_dim)
         latent = config.latent_dim + config.task_dim
         joint = latent + tasks.action_dim
+        self.transform, copies = OBSERVATION_TRANSFORMS[config.observation_transform]
         self.encoder = mlp(
-            tasks.obs_dim + config.task_dim,
+            copies * tasks.obs_dim + config.task_dim,
             config.encoder_units,
             config.latent_dim,
             last="simnorm",
@@ -108,7 +125,7 @@ class WorldModel(nn.Module, ABC):
             joint, config.units, config.num_bins, zero_last=True, activation=config.activation
         )
         self.decoder = (
-            nn.Linear(config.latent_dim, tasks.obs_dim)
+            nn.Linear(config.latent_dim, copies * tasks.obs_dim)
             if config.reconstruction_weight > 0
             else None
         )
@@ -117,7 +134,6 @@ class WorldModel(nn.Module, ABC):
             if tasks.terminates and config.continuation_weight > 0
             else None
         )
-        self.transform = OBSERVATION_TRANSFORMS[config.observation_transform]
         self.reward_loss = REWARD_LOSSES[config.reward_loss]
 
     def embed(self, task: Int64[Tensor, " B"]) -> Float[Tensor, "B E"]:

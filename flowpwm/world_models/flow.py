@@ -90,6 +90,14 @@ class FlowWorldModelConfig(WorldModelConfig):
                 "world_model.retraction=rescale needs world_model.project_velocity=true: without "
                 "it a group can sum to 0, which no factor brings back to 1"
             )
+        if self.velocity_head == "simnorm" and (
+            self.chart != "simplex" or self.project_velocity or self.retraction != "none"
+        ):
+            raise ConfigError(
+                "world_model.velocity_head=simnorm is an ablation of a velocity that cannot point "
+                "back; world_model.chart=simplex, world_model.project_velocity=false and "
+                "world_model.retraction=none go with it: each of the others mends it"
+            )
         one_of("world_model.consistency", self.consistency, ("teacher_forced", "rollout"))
         at_least("world_model.substeps", self.substeps, 1)
         at_least("world_model.wm_rollout_weight", self.wm_rollout_weight, 0)

@@ -135,6 +135,7 @@ EVALS = pa.schema(
         ("return_iqm", pa.float64()),
         ("return_std", pa.float64()),
         ("length_mean", pa.float64()),
+        ("success", pa.float64()),
         ("returns", pa.list_(pa.float64())),
     ]
 )

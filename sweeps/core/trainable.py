@@ -201,6 +201,7 @@ class _Attempt:
                     "return_iqm": evaluation.iqm,
                     "return_std": evaluation.std,
                     "length_mean": float(evaluation.lengths.mean()),
+                    "success": evaluation.success,
                     "returns": evaluation.returns.tolist(),
                 }
             )

@@ -1,5 +1,6 @@
 """`python -m flowpwm`: trains, resumes after a signal, evaluates, counts, and refuses clearly."""
 
+import fcntl
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from flowpwm.__main__ import main
 from flowpwm.checks import ConfigError
@@ -43,9 +45,63 @@ def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["evaluate", str(tmp_path / "best"), "--episodes", "3"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1].startswith("point-mass (policy): return mean ")
-    assert "over 3 episodes of mean length 64" in printed
+    assert "over 3 episodes of mean length 64; " in printed and printed.endswith("% solved\n")
     assert main(["evaluate", str(tmp_path)]) == 2
     assert f"did you mean {tmp_path / 'best'}?" in capsys.readouterr().err
+
+
+def test_every_episode_of_an_evaluation_can_be_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
+    words = ["evaluate", str(tmp_path / "last"), "--episodes", "4", "--plan"]
+    assert main([*words, "--json", str(tmp_path / "played.json")]) == 0
+    policy, plan = json.loads((tmp_path / "played.json").read_text())
+    assert (policy["by"], plan["by"], policy["task"]) == ("policy", "plan", "point-mass")
+    assert policy["lengths"] == [64] * 4 and len(policy["returns"]) == 4
+    mean = sum(policy["returns"]) / 4
+    assert f"(policy): return mean {mean:.1f}" in capsys.readouterr().out
+    # Start states of the training would flatter it.
+    assert main([*words, "--seed", "0"]) == 2
+    assert "trained with: it has seen these start states" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *TINY, "--out", "/proc/nowhere/run"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("failed: ") and "/proc/nowhere" in said.err
+    assert "epoch" not in said.out and len(said.err.splitlines()) == 1
+
+
+def test_two_trainings_into_one_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["train", *TINY, "--out", str(tmp_path)]) == 2
+    assert "another training writes there" in capsys.readouterr().err
+    assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY, "device=cuda"]) == 2
+    assert "finds no GPU here; use device=cpu" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_that_kept_nothing_cannot_be_resumed() -> None:
+    words = [word if word != "epochs=4" else "epochs=100000" for word in TINY]
+    command = [sys.executable, "-m", "flowpwm", "train", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch"):
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGTERM)
+    out = process.communicate(timeout=30)[0]
+    assert process.returncode == 1
+    assert "without --out nothing was kept" in out
 
 
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -73,6 +129,21 @@ def test_params_counts_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "velocity evaluations an environment step: 8" in out
     assert "dynamics" in out and "GFLOP an epoch" in out
+
+
+def test_params_of_a_flow_says_how_it_compares_with_an_mlp(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counts = {}
+    for kind in ("flow", "mlp"):
+        assert main(["params", "cartpole-swingup", "laptop", kind]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        counts[kind] = int(lines[2].split()[1].replace(",", ""))
+        said = [line for line in lines if "against the MLP" in line]
+        if kind == "flow":
+            own = said
+    assert not said and abs(counts["flow"] / counts["mlp"] - 1) < 0.01
+    assert own[0].endswith(f"({counts['mlp']:,d})")
 
 
 def test_params_of_several_tasks_counts_their_vectors(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,8 @@ def test_rewards_that_are_decoded_as_0_miss_by_their_size_and_correlate_with_not
     metrics = model_metrics(build("mlp"), data)
     assert metrics["model/reward_error"] == pytest.approx(float(data.reward.abs().mean()), rel=1e-4)
     assert "model/reward_correlation" not in metrics
+    last = float(data.reward[-1].abs().mean())
+    assert metrics["model/reward_error_h"] == pytest.approx(last, rel=1e-4)
 
 
 def test_movement_is_the_step_of_latents_relative_to_their_spread() -> None:
@@ -41,4 +43,5 @@ def test_masked_steps_say_nothing() -> None:
     clean = model_metrics(model, data._replace(mask=mask))
     assert model_metrics(model, data._replace(mask=mask, obs=obs, reward=reward)) == clean
     mask[5:] = False  # no sequence is whole: there is no H-step error
-    assert "model/latent_error_h" not in model_metrics(model, data._replace(mask=mask))
+    short = model_metrics(model, data._replace(mask=mask))
+    assert not {"model/latent_error_h", "model/reward_error_h"} & short.keys()

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from flowpwm.policies import POLICIES, FlowPolicy, Policy, make_policy
+from flowpwm.state import TrainState
+from flowpwm.train import train
+from tests.flowpwm.tiny import tiny
 
 D, E, A = 16, 2, 3
 
@@ -50,7 +53,19 @@ def test_the_noise_scale_starts_at_its_log_and_is_bounded_below(kind: str) -> No
     assert torch.allclose(policy.std(), torch.full((A,), math.exp(-1.0)))
     with torch.no_grad():
         policy.log_std.fill_(-50.0)
+    policy.keep_in_bounds()
     assert torch.allclose(policy.std(), torch.full((A,), math.exp(-1.427)))
+    # From its floor the scale can rise again.
+    policy.std().sum().backward()
+    assert policy.log_std.grad is not None and (policy.log_std.grad > 0).all()
+
+
+def test_no_update_leaves_the_noise_scale_below_its_floor() -> None:
+    state = TrainState.start(tiny(policy__init_log_std=-1.4, policy__min_log_std=-1.4))
+    floor = torch.tensor(-1.4)
+    for report in train(state):
+        assert report.metrics["actor/std"] >= float(floor.exp()) - 1e-6
+    assert state.optimisers["actor"].state[state.agent.policy.log_std]["exp_avg"].abs().max() > 0
 
 
 @pytest.mark.parametrize("kind", POLICIES)

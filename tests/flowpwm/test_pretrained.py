@@ -511,10 +511,19 @@ def test_the_world_model_of_a_training_checkpoint_is_loaded(kind: str, tmp_path:
 
 
 def test_a_velocity_head_of_another_kind_is_refused(tmp_path: Path) -> None:
-    checkpoint(small("cartpole-swingup flow", velocity_head="simnorm"), tmp_path / "best")
-    agent = Agent(small("cartpole-swingup flow"))
+    bare = {"chart": "simplex", "project_velocity": False, "retraction": "none"}
+    checkpoint(small("cartpole-swingup flow", velocity_head="simnorm", **bare), tmp_path / "best")
+    agent = Agent(small("cartpole-swingup flow", **bare))
     with pytest.raises(CheckpointError, match="velocity_head is simnorm, expected linear"):
         load_into(agent.world_model, tmp_path / "best", agent.tasks)
+
+
+def test_a_head_that_never_learned_is_no_part_of_a_frozen_model(tmp_path: Path) -> None:
+    checkpoint(small("ant flow", continuation_weight=0.0), tmp_path / "best")
+    agent = Agent(small("ant flow"))
+    load_into(agent.world_model, tmp_path / "best", agent.tasks)  # it will learn
+    with pytest.raises(CheckpointError, match=r"set world_model.continuation_weight=0"):
+        load_into(agent.world_model, tmp_path / "best", agent.tasks, frozen=True)
 
 
 def test_a_missing_decoder_stays_as_initialised_and_one_too_many_is_left_out(

@@ -1,6 +1,7 @@
 """The contract of every listed world model; then what is special to the flow."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -377,6 +378,16 @@ def test_observations_are_squashed_or_taken_as_they_are() -> None:
     none.load_state_dict(symlog.state_dict())
     assert torch.allclose(symlog.encode(obs, NO_TASK), none.encode(squashed, NO_TASK))
     assert not torch.allclose(symlog.encode(obs, NO_TASK), none.encode(obs, NO_TASK))
+
+
+def test_a_joint_that_turned_round_looks_as_before_but_for_its_count_of_turns() -> None:
+    model = build("mlp", observation_transform="periodic")
+    obs = torch.tensor([[0.5, -1.0, 0.0]])
+    seen = torch.cat([torch.sign(obs) * torch.log(1 + obs.abs()), obs.sin(), obs.cos()], dim=-1)
+    assert torch.allclose(model.transform(obs), seen)
+    assert torch.allclose(model.transform(obs + 2 * math.pi)[:, 3:], seen[:, 3:], atol=1e-6)
+    z = model.encode(obs, NO_TASK)
+    assert model.decoder is not None and model.decoder(z).shape == (1, 9)
 
 
 @pytest.mark.parametrize("kind", WORLD_MODELS)
