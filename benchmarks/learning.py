@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -119,6 +120,8 @@ def main() -> None:
     parser.add_argument("--against", nargs="+", default=[], metavar="ARM")
     options = parser.parse_args()
     provenance()
+    if len({Path(folder).resolve() for folder in options.folders}) < len(options.folders):
+        parser.error("a folder is named twice")
     record = []
     for folder in options.folders:
         frames = analysis.load(folder)
