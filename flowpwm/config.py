@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,13 +58,6 @@ class OptimConfig:
             raise ConfigError(f"optim.betas must be two numbers in [0, 1), got {list(betas)}")
         object.__setattr__(self, "betas", betas)
 
-    def fallen(self, done: float) -> float:
-        """How much of the rates' fall is over, in [0, 1], when a share `done` of the run is."""
-        if self.schedule == "constant":
-            return 0.0
-        share = max(0.0, done - self.decay_start) / (1 - self.decay_start)
-        return (1 - math.cos(math.pi * share)) / 2 if self.schedule == "cosine" else share
-
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -102,7 +94,6 @@ class RunConfig:
     buffer_capacity: int = 1_000_000
     microbatches: int = 1  # parts that batches are worked through in; saves memory, same results
     exploration_correlation: float = 0.0  # of acting noise from a step to the next; 0: white
-    final_noise: float = 1.0  # share of the policy's noise that is left when the rates have fallen
     wm_batch_size: int = 256
     wm_horizon: int = 0  # steps of the sequences it learns from; 0: `horizon`
     wm_updates: int = 8
@@ -160,12 +151,6 @@ class RunConfig:
         at_least("actor_entropy_weight", self.actor_entropy_weight, 0)
         one_of("actor_reward_space", self.actor_reward_space, REWARD_SPACES)
         within("exploration_correlation", self.exploration_correlation, 0.0, 0.999)
-        within("final_noise", self.final_noise, 0.0, 1.0)
-        if self.final_noise < 1 and self.optim.schedule == "constant":
-            raise ConfigError(
-                "final_noise falls along with the learning rates, and optim.schedule=constant "
-                f"keeps those: final_noise must be 1, got {self.final_noise:g}"
-            )
         within("discount", self.discount, 0.0, 1.0)
         within("td_lambda", self.td_lambda, 0.0, 1.0)
         one_of("device", self.device, DEVICES)

@@ -156,16 +156,6 @@ class TrainState:
         return stale or self.epoch >= self.config.epochs
 
     @property
-    def noise_scale(self) -> float:
-        """What the policy's noise is multiplied by, acting and imagining.
-
-        Only a policy that was trained almost without it is the one that is evaluated: with noise
-        it may lean on an obstacle that noise always shakes it free of.
-        """
-        fallen = self.config.optim.fallen(self.epoch / self.config.epochs)
-        return 1 - (1 - self.config.final_noise) * fallen
-
-    @property
     def score(self) -> float | None:
         """Mean of the newest evaluations, None before the first."""
         return float(np.mean(self.recent_scores)) if self.recent_scores else None

@@ -82,8 +82,7 @@ def collect(state: TrainState, acting: Acting) -> None:
     device = state.config.device
     for _ in range(state.config.horizon):
         acting.noise = _explore(state, acting.noise)
-        noise = state.noise_scale * acting.noise
-        action = state.agent.act(acting.obs, acting.buffer.task, noise)
+        action = state.agent.act(acting.obs, acting.buffer.task, acting.noise)
         step = acting.envs.step(action.cpu().numpy())
         end = step.terminated | step.truncated
         acting.buffer.add(
@@ -128,7 +127,12 @@ def learning_rate(config: RunConfig, network: str, epoch: int) -> float:
     optim = config.optim
     starts = {"world_model": optim.wm_lr, "actor": optim.actor_lr, "critic": optim.critic_lr}
     first = starts[network]
-    return first + (optim.final_lr - first) * optim.fallen(epoch / config.epochs)
+    if optim.schedule == "constant":
+        return first
+    share = max(0.0, epoch / config.epochs - optim.decay_start) / (1 - optim.decay_start)
+    if optim.schedule == "cosine":
+        share = (1 - math.cos(math.pi * share)) / 2
+    return first + (optim.final_lr - first) * share
 
 
 @contextmanager

@@ -53,7 +53,6 @@ def update_actor(state: TrainState) -> CriticBatch:
         z = agent.world_model.encode(obs, e)
     mask = agent.action_mask[task]
     noise = agent.policy.noise(z.expand(config.horizon, *z.shape), state.generator)
-    noise *= state.noise_scale
     losses: list[Tensor] = []
     returns: list[Tensor] = []
     entropies: list[Tensor] = []
