@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowpwm.networks import SIMNORM_GROUP
+from flowpwm.networks import SIMNORM_GROUP, group_softmax
 
 
 def _groups(x: Tensor) -> Tensor:
@@ -65,18 +65,14 @@ class Chart(NamedTuple):
     push: Callable[[Tensor, Tensor], Tensor]
 
 
-def _softmax(y: Tensor) -> Tensor:
-    return torch.softmax(_groups(y), dim=-1).flatten(-2)
-
-
 def _push_softmax(y: Tensor, v: Tensor) -> Tensor:
     # The derivative of the softmax at y along v.
-    z, v = torch.softmax(_groups(y), dim=-1), _groups(v)
+    z, v = _groups(group_softmax(y)), _groups(v)
     return (z * (v - (z * v).sum(-1, keepdim=True))).flatten(-2)
 
 
 CHARTS: dict[str, Chart] = {
     "simplex": Chart(lambda z: z, None, lambda y, v: v),
     # Ends in a softmax: nothing to project or retract, and no entry ever reaches 0.
-    "logits": Chart(lambda z: to_tangent(z.clamp_min(1e-4).log()), _softmax, _push_softmax),
+    "logits": Chart(lambda z: to_tangent(z.clamp_min(1e-4).log()), group_softmax, _push_softmax),
 }
