@@ -1,0 +1,31 @@
+"""Which flow: the default flow world model against its variants and the MLP, one change an arm.
+
+    python sweeps/flow_variants.py [arms=[flow,simplex]] [task=NAME] [key=value ...] [--dry-run]
+"""
+
+import sys
+
+from sweeps.core.compare import Compare, Confirm
+
+SWEEP = Compare(
+    name="flow_variants",
+    tasks=("cartpole-swingup", "walker-stand", "cheetah-run"),
+    presets="laptop",
+    arms={
+        "flow": "flow",
+        "mlp": "mlp",
+        "simplex": "flow world_model.chart=simplex",
+        "heun_2": "flow world_model.integrator=heun world_model.substeps=2",
+        "mean_flow": "flow world_model.objective=mean_flow",
+        "matching_only": "flow world_model.wm_rollout_weight=0",
+        "rollout_only": "flow world_model.flow_matching_weight=0",
+        "matched_in_rollout": "flow world_model.consistency=rollout",
+    },
+    baseline="flow",
+    confirm=Confirm(seeds=(42, 123, 456)),
+)
+
+if __name__ == "__main__":
+    from sweeps.core.driver import main
+
+    sys.exit(main(SWEEP, sys.argv[1:]))
