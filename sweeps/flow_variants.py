@@ -1,6 +1,8 @@
 """Which flow: the default flow world model against its variants and the MLP, one change an arm.
 
     python sweeps/flow_variants.py [arms=[flow,simplex]] [task=NAME] [key=value ...] [--dry-run]
+
+`matching_only` and `rollout_only` leave one of the two dynamics losses out.
 """
 
 import sys
