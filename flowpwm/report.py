@@ -103,10 +103,11 @@ class Evaluation:
         return float(np.std(self.returns, ddof=1)) if self.n > 1 else 0.0
 
     @property
-    def success(self) -> float:
-        """Share of episodes that solved the task; nan where nothing says what that is."""
-        solved = float(np.mean(self.returns >= self.threshold))
-        return solved if math.isfinite(self.threshold) else math.nan
+    def success(self) -> float | None:
+        """Share of episodes that solved the task; None where nothing says what that is."""
+        if math.isinf(self.threshold):
+            return None
+        return float(np.mean(self.returns >= self.threshold))
 
     @property
     def iqm(self) -> float:

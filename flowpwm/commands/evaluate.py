@@ -37,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
             f"--seed {options.seed} is the seed that {options.checkpoint} was trained with: "
             "it has seen these start states"
         )
+    if options.json and not options.json.parent.is_dir():
+        raise ConfigError(f"--json {options.json}: there is no folder {options.json.parent}")
     evaluator = Evaluator(config, EvaluationConfig(episodes=options.episodes, seed=options.seed))
     played = {"policy": evaluator(agent)}
     _show("policy", played["policy"])
@@ -62,9 +64,9 @@ def _row(by: str, result: Evaluation) -> dict[str, object]:
 
 def _show(by: str, evaluations: tuple[Evaluation, ...]) -> None:
     for result in evaluations:
+        solved = "" if result.success is None else f"; {result.success:.0%} solved"
         print(
             f"{result.task} ({by}): return mean {result.mean:.1f}, IQM {result.iqm:.1f}, "
             f"median {result.median:.1f}, sd {result.std:.1f} over {result.n} episodes "
-            f"of mean length {result.lengths.mean():.0f}"
-            + (f"; {result.success:.0%} solved" if result.success == result.success else "")
+            f"of mean length {result.lengths.mean():.0f}{solved}"
         )

@@ -61,6 +61,8 @@ def test_every_episode_of_an_evaluation_can_be_kept(
     assert policy["lengths"] == [64] * 4 and len(policy["returns"]) == 4
     mean = sum(policy["returns"]) / 4
     assert f"(policy): return mean {mean:.1f}" in capsys.readouterr().out
+    assert main([*words, "--json", str(tmp_path / "nowhere" / "played.json")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
     # Start states of the training would flatter it.
     assert main([*words, "--seed", "0"]) == 2
     assert "trained with: it has seen these start states" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Training: reproducible, resumable bit for bit, honest about divergence, flat in memory."""
 
+import dataclasses
 import subprocess
 import sys
 from itertools import islice, pairwise
@@ -369,6 +370,8 @@ def test_two_evaluations_of_one_policy_are_equal_whatever_came_between() -> None
 def test_evaluation_statistics_worked_by_hand() -> None:
     result = Evaluation("t", np.array([0.0, 2.0, 4.0, 100.0]), np.full(4, 500), "p")
     assert (result.n, result.mean, result.median, result.iqm) == (4, 26.5, 3.0, 3.0)
+    assert result.success is None  # nothing says what solving it would be
+    assert dataclasses.replace(result, threshold=3.5).success == 0.5
     assert result.std == pytest.approx(np.std([0, 2, 4, 100], ddof=1))
     assert Evaluation("t", np.array([7.0]), np.array([1]), "p").std == 0.0
 
