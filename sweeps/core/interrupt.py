@@ -31,6 +31,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
+        self.reason: str | None = None  # for the user; None where an error of our own is the cause
         self.requested_at: float | None = None
         self._sentinel: Path | None = None
         self._old: dict[int, Any] = {}
@@ -62,8 +63,9 @@ class Interrupts:
         """Whether saving takes longer than we promised."""
         return self.requested_at is not None and time.monotonic() - self.requested_at > PATIENCE_S
 
-    def request(self) -> None:
-        """Ask every worker to save and stop."""
+    def request(self, reason: str | None = None) -> None:
+        """Ask every worker to save and stop; the first reason counts."""
+        self.reason = self.reason or reason
         if self.requested_at is None:
             self.requested_at = time.monotonic()
             self._write_sentinel()
@@ -73,7 +75,7 @@ class Interrupts:
             sys.stderr.write("\nsecond signal: stopping at once\n")
             leave(ExitCode.INTERRUPTED)
         self.signal_name = signal.Signals(number).name
-        self.request()
+        self.request(self.signal_name)
 
     def _write_sentinel(self) -> None:
         if self._sentinel is not None:

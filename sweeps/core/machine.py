@@ -51,6 +51,12 @@ def gpu_memory_bytes() -> int:
     return min(sizes, default=0) * 2**20
 
 
+def processor() -> str:
+    """The name of the CPU, as the kernel tells it; '' where it does not."""
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
+
+
 def environment(argv: Sequence[str]) -> dict[str, Any]:
     """What `environment.json` keeps: versions, machine, command. No environment variables."""
     return {
@@ -62,6 +68,7 @@ def environment(argv: Sequence[str]) -> dict[str, Any]:
         "cpus": usable_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpu_memory_bytes": gpu_memory_bytes(),
+        "processor": processor(),
     }
 
 
