@@ -24,8 +24,9 @@ KEPT_PER_UNIT = 4
 class Cost:
     """nfe: velocity evaluations an environment step (0 for an MLP); sizes in bytes.
 
-    `checkpoint_bytes` is what a trial's checkpoints hold once its buffer is full: the last and the
-    best one, each with the one before it.
+    `checkpoint_bytes` is what a run's checkpoints hold once its buffer is full: the last and the
+    best one, each with the one before it. `kept_bytes` is what is left of them when it has ended:
+    the networks of both.
     """
 
     parameters: dict[str, int]
@@ -34,6 +35,7 @@ class Cost:
     host_memory_bytes: int
     device_memory_bytes: int
     checkpoint_bytes: int
+    kept_bytes: int
 
     @property
     def flops_per_epoch(self) -> float:
@@ -59,6 +61,7 @@ def estimate(config: RunConfig) -> Cost:
         host_memory_bytes=int(host),
         device_memory_bytes=int(on_device) if config.device == "cuda" else 0,
         checkpoint_bytes=int(2 * (last + best)),
+        kept_bytes=int(2 * weights),
     )
 
 

@@ -25,6 +25,7 @@ from sweeps.core.folder import (
     FolderOwned,
     RunFolder,
 )
+from sweeps.core.guard import DiskGuard
 from sweeps.core.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.limits import Limits
 from sweeps.core.outcome import conclude, exit_code
@@ -32,6 +33,7 @@ from sweeps.core.outlook import Outlook
 from sweeps.core.recorder import Recorder
 from sweeps.core.remaining import Remaining
 from sweeps.core.resume import open_run, refuse_changes, stored_sweep
+from sweeps.core.retention import Retention
 from sweeps.core.schema import ExitCode
 from sweeps.core.settings import UsageError
 from sweeps.core.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
@@ -185,10 +187,23 @@ class _Run:
 
         stages = self._stages()
         on_gpu = self.checked.largest.resources.num_gpus > 0
-        engine = Engine(self.sweep, self.folder.path, self.recorder, self.interrupts, on_gpu=on_gpu)
+        largest = self.checked.largest.cost.checkpoint_bytes
+        guard = DiskGuard(self.folder.path, self.outlook.forecast.slots * largest, self._say)
+        self.recorder.listeners.append(Retention(self.folder.path))
+        engine = Engine(
+            self.sweep,
+            self.folder.path,
+            self.recorder,
+            self.interrupts,
+            on_gpu=on_gpu,
+            hold=guard.holds,
+        )
         remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction)
         self.console.watch(self.sweep, self.recorder, remaining)
         engine.run(stages)
+
+    def _say(self, text: str) -> None:
+        self.console.page(text, always=True)
 
     def _stages(self) -> TuneStages | CompareStages:
         if isinstance(self.sweep, Tune):

@@ -99,11 +99,18 @@ def forecast(
         device=device,
         hours=_range(work / 3600, work / 3600 * most / wall, found.spread),
         wall_s=_range(wall, most, found.spread),
-        checkpoint_bytes=sum(plan.cost.checkpoint_bytes for plan in plans),
+        checkpoint_bytes=_checkpoint_bytes(plans, slots),
         results_bytes=reports * REPORT_BYTES,
         slots=slots,
         source=found.source,
     )
+
+
+def _checkpoint_bytes(plans: Sequence[Plan], slots: int) -> int:
+    """At the most: the largest run at a time, and all have ended but them."""
+    kept = sorted((plan.cost.kept_bytes for plan in plans), reverse=True)
+    working = sorted((plan.cost.checkpoint_bytes for plan in plans), reverse=True)
+    return sum(working[:slots]) + sum(kept[slots:])
 
 
 def expected_share(screen: Screen) -> float:
