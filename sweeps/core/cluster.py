@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from sweeps.core import machine
+from sweeps.core import auth, machine
 from sweeps.core.plan import Plan, Resources
 from sweeps.core.settings import UsageError
 
@@ -90,9 +91,9 @@ def prepare(address: str | None) -> None:
     """
     for name, value in _TUNE_SETTINGS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault(auth.MODE_VARIABLE, "token")
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "2" if address is None else "32")
-    if address is not None and os.environ["RAY_AUTH_MODE"] == "token" and not _has_token():
+    if address is not None and asks_for_token() and not auth.has_token():
         raise UsageError(
             f"no Ray token found for {address}: set RAY_AUTH_TOKEN_PATH to a file with the "
             "cluster's token, or copy it to ~/.ray/auth_token (mode 600)"
@@ -121,12 +122,9 @@ def _reachable(address: str) -> str:
     return host
 
 
-def _token_file() -> Path:
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-
-
-def _has_token() -> bool:
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or _token_file().is_file()
+def asks_for_token() -> bool:
+    """Whether Ray's processes let in only who has the token."""
+    return os.environ.get(auth.MODE_VARIABLE, "").lower() == "token"
 
 
 @contextlib.contextmanager
@@ -135,6 +133,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
     Raises ConnectionError if the cluster cannot be reached.
     """
+    if asks_for_token() and (mended := auth.ensure_token()):
+        print(f"WARN {mended}", file=sys.stderr)
     import ray
 
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -150,7 +150,6 @@ def connected(address: str | None) -> Iterator[Cluster]:
             _memory=max(machine.usable_memory_bytes() - machine.HEAD_BYTES, 2**28),
             **common,
         )
-        _close_token_file()
     else:
         # The workers' own environment is that of the node they run on.
         patience = {"env_vars": {_PATIENCE: _TUNE_SETTINGS[_PATIENCE]}}
@@ -184,10 +183,3 @@ def end_processes(processes: list[psutil.Process], patience_s: float = 3.0) -> N
 def _dashboard(info: Any) -> str:
     url = getattr(info, "dashboard_url", None) or info.address_info.get("webui_url") or ""
     return f"http://{url}" if url else ""
-
-
-def _close_token_file() -> None:
-    # Ray makes it readable for everybody; who has it can run commands as this user.
-    path = _token_file()
-    if path.is_file() and path.stat().st_mode & 0o077:
-        path.chmod(0o600)
