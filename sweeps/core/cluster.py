@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,28 +16,11 @@ import psutil
 
 from sweeps.core import auth, machine
 from sweeps.core.plan import Plan, Resources
+from sweeps.core.processes import end_processes
+from sweeps.core.ray_settings import OBJECT_STORE_BYTES, PATIENCE, SETTINGS
 from sweeps.core.settings import UsageError
 
 CONNECT_S = 5.0
-OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size goes through it
-_PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
-_TUNE_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    # The older output is the one that `verbose=0` silences altogether.
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Our worker writes the rows; Tune's loggers would write them all again.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Tune's own snapshots are a cache that nothing reads.
-    "TUNE_GLOBAL_CHECKPOINT_S": "600",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    # Every trial of a worker that is taken over runs in a new thread, and glibc gives new threads
-    # new arenas: some 100 MB more a trial, up to eight arenas a core.
-    "MALLOC_ARENA_MAX": "2",
-    # How long a worker that is taken over may need to leave its last trial.
-    _PATIENCE: "60",
-}
 
 
 @dataclass(frozen=True)
@@ -89,7 +71,7 @@ def prepare(address: str | None) -> None:
     Raises UsageError where nothing answers at `address` or its token is missing: Ray itself would
     try for minutes and then speak of a crash.
     """
-    for name, value in _TUNE_SETTINGS.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault(auth.MODE_VARIABLE, "token")
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "2" if address is None else "32")
@@ -152,7 +134,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
         )
     else:
         # The workers' own environment is that of the node they run on.
-        patience = {"env_vars": {_PATIENCE: _TUNE_SETTINGS[_PATIENCE]}}
+        patience = {"env_vars": {PATIENCE: SETTINGS[PATIENCE]}}
         info = ray.init(address=address, runtime_env=patience, **common)
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -168,16 +150,6 @@ def shut_down() -> None:
     ours = psutil.Process().children(recursive=True) if ray.is_initialized() else []
     ray.shutdown()
     end_processes(ours)
-
-
-def end_processes(processes: list[psutil.Process], patience_s: float = 3.0) -> None:
-    """Wait for processes that we started to end, then end those that do not."""
-    deadline = time.monotonic() + patience_s
-    _, alive = psutil.wait_procs(processes, timeout=max(0.0, deadline - time.monotonic()))
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=1.0)
 
 
 def _dashboard(info: Any) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from sweeps.core import auth
 from sweeps.core.findings import Finding, fail, guarded, ok, warn
+from sweeps.core.ports import free_ports
 
 DASHBOARD_PORT = 8265
 WORKER_PORTS = range(10002, 20000)
@@ -82,18 +82,3 @@ def check_running() -> Iterator[Finding]:
         yield ok("ray", f"{text}; --address HOST:PORT joins it")
     else:
         yield ok("ray", "none runs; a local sweep starts its own")
-
-
-def free_ports(ports: Iterable[int]) -> int:
-    """How many of the TCP ports could be listened on here, on all addresses."""
-    free = 0
-    for port in ports:
-        with socket.socket() as probe:
-            # As servers do it: a connection that has just ended holds nothing up.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            free += 1
-    return free
