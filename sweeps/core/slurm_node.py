@@ -30,7 +30,7 @@ LEAST_MEMORY_BYTES = 2**28
 #: Ray's own processes on a node that is not the head.
 NODE_BYTES = 600 * 2**20
 POLL_S = 0.5
-WATCH_S = 2.0
+WATCH_S = 1.0
 #: So often in a row nobody must answer before the head counts as gone.
 REFUSALS = 3
 CONNECT_S = 5.0
@@ -209,7 +209,9 @@ def _end(ray: subprocess.Popen[bytes]) -> None:
     ours = psutil.Process().children(recursive=True)
     if ray.poll() is None:
         ray.terminate()
-    end_processes(ours, STOP_S)
+        with suppress(subprocess.TimeoutExpired):
+            ray.wait(STOP_S)
+    end_processes(ours)
     # Those whose parents ended meanwhile and that came to us.
     end_processes(psutil.Process().children(recursive=True), patience_s=1.0)
 
