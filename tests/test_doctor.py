@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 from sweeps.core import doctor_install, doctor_machine, doctor_ray, doctor_storage
 from sweeps.core.doctor import main
 from sweeps.core.findings import Finding, guarded
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -83,6 +87,22 @@ def test_a_check_that_breaks_is_a_failure_and_not_a_traceback() -> None:
     first, second = check_teeth()
     assert (first.level, second.level) == ("ok", "fail")
     assert "OSError: no mirror" in second.message
+
+
+def test_an_installation_with_holes_is_told_in_lines(token: Path, tmp_path: Path) -> None:
+    for name in ("psutil", "pyarrow", "yaml", "ray", "torch", "mujoco"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('is not here')")
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.core.doctor", "--results", str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert {line.split()[0] for line in done.stdout.splitlines()} <= {"ok", "warn", "fail"}
+    assert "a pendulum does not step: ImportError: is not here" in done.stdout
+    assert "memory could not be checked: ImportError" in " ".join(done.stdout.split())
 
 
 def test_a_package_out_of_its_range_and_a_missing_one_are_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ MIB = 2**20
 ARRAY_INDEX = "{array}"
 #: Names within the folder of a job.
 TOKEN, HEAD, PID = "token", "head.json", "head.pid"
+PATIENCE_S = 60.0
 
 
 class JobError(Exception):
@@ -91,6 +93,18 @@ class Head:
             return cls(**json.loads((folder / HEAD).read_bytes()))
         except (OSError, ValueError, TypeError) as error:
             raise JobError(f"{folder / HEAD}: {error}") from error
+
+    @classmethod
+    def await_in(cls, folder: Path, patience_s: float = PATIENCE_S) -> Head:
+        """The same on another node, where a shared file system may show the file late.
+
+        Raises:
+            JobError: it does not come.
+        """
+        deadline = time.monotonic() + patience_s
+        while not (folder / HEAD).exists() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return cls.read(folder)
 
     def write(self, folder: Path) -> None:
         """Let the others find the head."""
@@ -184,7 +198,7 @@ def main(arguments: Sequence[str]) -> int:
             case ["head", folder]:
                 return slurm_node.run(job, Path(folder))
             case ["join", folder]:
-                return slurm_node.run(job, Path(folder), Head.read(Path(folder)).address)
+                return slurm_node.run(job, Path(folder), Head.await_in(Path(folder)).address)
             case ["drive", folder, script, *words]:
                 _drive(job, Path(folder), script, words)
             case ["stop", folder]:

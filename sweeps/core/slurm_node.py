@@ -29,6 +29,8 @@ LONGEST_TEMP = 36
 LEAST_MEMORY_BYTES = 2**28
 #: Ray's own processes on a node that is not the head.
 NODE_BYTES = 600 * 2**20
+#: Of the worker ports, those for the driver and for workers that read and write objects.
+SPARE_WORKERS = 16
 POLL_S = 0.5
 WATCH_S = 1.0
 #: So often in a row nobody must answer before the head counts as gone.
@@ -92,7 +94,8 @@ def ray_start(job: Job, block: PortBlock, ip: str, temp: Path, address: str | No
     if not head:
         only_head = ("port", "ray-client-server-port", "dashboard-port")
         services = [name for name in services if name not in only_head]
-    cpus = min(machine.usable_cpus(), job.cpus or sys.maxsize)
+    most = len(block.workers) - SPARE_WORKERS
+    cpus = min(machine.usable_cpus(), job.cpus or sys.maxsize, most)
     memory = min(machine.usable_memory_bytes(), job.memory_bytes or sys.maxsize)
     memory -= machine.HEAD_BYTES if head else NODE_BYTES
     return [
@@ -186,7 +189,7 @@ def _watch(
             announced = True
         if not is_head and time.monotonic() - watched >= WATCH_S:
             # Ray itself would notice the end of its head after a minute only.
-            refusals = 0 if _answers(host, int(port)) else refusals + 1
+            refusals = refusals + 1 if _is_gone(host, int(port)) else 0
             watched = time.monotonic()
             if refusals >= REFUSALS:
                 return 0
@@ -195,13 +198,20 @@ def _watch(
 
 
 def _answers(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), timeout=CONNECT_S):
+        return True
+    return False
+
+
+def _is_gone(host: str, port: int) -> bool:
+    """Whether nobody listens there any more; being slow or cut off for a while is not that."""
     try:
         socket.create_connection((host, port), timeout=CONNECT_S).close()
     except ConnectionRefusedError:
-        return False
+        return True
     except OSError:
-        return True  # slow or cut off for a while: not gone
-    return True
+        return False
+    return False
 
 
 def _end(ray: subprocess.Popen[bytes]) -> None:

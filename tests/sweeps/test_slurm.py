@@ -94,6 +94,18 @@ def test_a_signal_to_the_shell_and_to_the_driver_is_one_signal(job: SlurmJob) ->
     assert "second signal" not in job.text
 
 
+def test_a_signal_to_everything_at_once_ends_it_and_does_not_requeue(job: SlurmJob) -> None:
+    job.plan("75")
+    job.submit(str(SMALL), options=("--nodes=2",))
+    job.wait_for(lambda: len(job.launches) == 1 and len(job.rays) == 2)
+    for process in job.processes():  # as `scancel` does
+        process.send_signal(signal.SIGTERM)
+    assert job.end() == 75, job.text
+    assert "second signal" not in job.text and "requeued" not in job.text
+    assert job.processes() == []
+    assert list(job.cwd.rglob("token")) == []
+
+
 @pytest.mark.parametrize("code", ["0", "3"])
 def test_the_code_of_the_sweep_is_that_of_the_job(job: SlurmJob, code: str) -> None:
     job.plan(code)

@@ -109,7 +109,7 @@ def test_a_resume_that_is_asked_for_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_the_head_is_found_by_what_it_wrote(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"head\.json"):
-        Head.read(tmp_path)
+        Head.await_in(tmp_path, patience_s=0.0)
     head = Head("10.0.0.7:20257", 20261, "gpu7")
     head.write(tmp_path)
     assert Head.read(tmp_path) == head
@@ -122,7 +122,8 @@ def test_a_node_has_the_cpus_and_the_memory_of_the_job_and_not_of_the_machine() 
     assert int(memory.partition("=")[2]) <= 2 * GIB - slurm_node.NODE_BYTES
     whole = Job(job_id="4711", node="gpu7")
     command = slurm_node.ray_start(whole, BLOCK, "10.0.0.7", Path("/tmp/x"), None)
-    assert f"--num-cpus={machine.usable_cpus()}" in command
+    cpus = min(machine.usable_cpus(), len(BLOCK.workers) - slurm_node.SPARE_WORKERS)
+    assert f"--num-cpus={cpus}" in command
     assert "--dashboard-host=127.0.0.1" in command
 
 
