@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeps.core import cluster, machine, opening, pages
+from sweeps.core import auth, cluster, machine, opening, pages
 from sweeps.core.check import check
 from sweeps.core.checked import Checked
 from sweeps.core.command import Options, parse, resumed_folder, usage
@@ -275,7 +275,7 @@ class _Run:
 
     def _monitoring(self, dashboard: str) -> str:
         follow = f"python -m analysis status {self._shown_folder}"
-        token = "token: ~/.ray/auth_token" if os.environ.get("RAY_AUTH_MODE") == "token" else ""
+        token = f"token: {auth.shown_token()}" if cluster.asks_for_token() else ""
         return "\n".join(
             [pages.row("dashboard", f"{dashboard}   {token}"), pages.row("follow", follow)]
         )
