@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.load import Frames, load
 from analysis.names import InputError
+from analysis.scores import DONE
 from analysis.summarize import last_line
 from sweeps.core.schema import STATUSES
 
@@ -92,7 +93,7 @@ def _count(stage: str, rows: pd.DataFrame) -> dict[str, object]:
         "trials": len(rows),
         "waiting": int(state.isin(WAITING).sum()),
         "running": running,
-        "done": int(state.isin(["COMPLETED", "EVALUATED"]).sum()),
+        "done": int(state.isin(DONE).sum()),
         "stopped": int((state == "STOPPED").sum()),
         "failed": int((state == "FAILED").sum()),
         "cancelled": int((state == "CANCELLED").sum()),

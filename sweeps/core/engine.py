@@ -55,7 +55,11 @@ class Engine:
         ran (NothingSucceeded among it).
         """
         search = StageSearch(
-            stages.plans(), self._job, lambda: self._interrupts.requested, self._on_error
+            stages.plans(),
+            self._job,
+            self._recorder.queued,
+            lambda: self._interrupts.requested,
+            self._on_error,
         )
         scheduler = RungScheduler(stages.brackets, self._recorder, self._on_error)
         tuner = tune.Tuner(

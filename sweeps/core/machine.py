@@ -16,6 +16,8 @@ import psutil
 
 _PACKAGES = ("torch", "mujoco", "ray", "optuna", "numpy", "pyarrow", "pandas", "omegaconf")
 _CGROUP = Path("/sys/fs/cgroup")
+#: All that is kept of the environment's variables: which job of a cluster this is.
+JOB_VARIABLES = ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID")
 # Beside the trials: driver, Ray's head processes, dashboard and its agents.
 HEAD_BYTES = 1200 * 2**20
 
@@ -43,16 +45,21 @@ def usable_memory_bytes() -> int:
 
 def gpu_memory_bytes() -> int:
     """Memory of the smallest GPU of this machine; 0 without a GPU."""
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    sizes = [int(line) for line in found.stdout.split() if line.isdigit()]
+    sizes = [int(line) for line in _ask_gpus("memory.total") if line.isdigit()]
     return min(sizes, default=0) * 2**20
 
 
+def _ask_gpus(field: str) -> list[str]:
+    """A field of every GPU of this machine, as `nvidia-smi` names and prints it."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
+    found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    return [line.strip() for line in found.stdout.splitlines() if found.returncode == 0]
+
+
 def environment(argv: Sequence[str]) -> dict[str, Any]:
-    """What `environment.json` keeps: versions, machine, command. No environment variables."""
+    """What `environment.json` keeps: versions, machine, command, and the `JOB_VARIABLES`."""
     return {
         "command": ["python", f"sweeps/{Path(sys.argv[0]).name}", *argv],
         "python": platform.python_version(),
@@ -61,7 +68,9 @@ def environment(argv: Sequence[str]) -> dict[str, Any]:
         "git": git_commit(),
         "cpus": usable_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
+        "gpus": _ask_gpus("name"),
         "gpu_memory_bytes": gpu_memory_bytes(),
+        "job": {name: os.environ[name] for name in JOB_VARIABLES if name in os.environ},
     }
 
 
