@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,13 +83,15 @@ def unplanned(frames: Frames) -> int:
     """Trials, at most, that the stages to come will plan."""
     if frames.finished:
         return 0
-    payloads = frames.events.set_index("event")["payload"]
-    over = {payload["stage"] for payload in payloads[payloads.index == "stage_finished"]}
+    # Of the events: `trials` may be a choice of them.
+    events = {name: rows["payload"] for name, rows in frames.events.groupby("event")}
+    plans = frames.events[frames.events["event"] == "planned"].drop_duplicates("trial_id")
+    planned = Counter(payload.get("stage") for payload in plans["payload"])
+    over = {payload["stage"] for payload in events.get("stage_finished", ())}
     asked: dict[str, int] = {}
-    for payload in payloads[payloads.index == "sweep_started"]:
-        asked = dict(payload.get("trials") or {})
-    planned = frames.trials["stage"].value_counts().to_dict()
-    return sum(max(0, asked[s] - planned.get(s, 0)) for s in asked if s not in over)
+    for payload in events.get("sweep_started", ()):
+        asked = payload.get("trials") or {}
+    return sum(max(0, asked[stage] - planned[stage]) for stage in asked.keys() - over)
 
 
 def read(sweep: Frames | str | Path) -> Frames:
