@@ -33,9 +33,10 @@ def overview(
     failures (how many of which class), progress (0..1), remaining_s, next_at and ends_at (UTC: when
     the next running trial and the whole sweep are expected to end), driver, path.
 
-    state: finished; running; silent (the driver is on another machine, and was not heard of for 5
-    minutes); interrupted (it saved and ended); dead (its process is gone). Without a driver nothing
-    is due. A run that cannot be read is left out with a warning.
+    state: finished (also where only the tables were kept); running; silent (the driver is on
+    another machine, and was not heard of for 5 minutes); interrupted (it left before the end); dead
+    (its process is gone). Without a driver nothing is due. A run that cannot be read is left out
+    with a warning.
 
     Raises:
         InputError: no such folder, or no run in one of `paths`.
@@ -84,7 +85,8 @@ def failure_counts(frames: Frames) -> str:
 
 
 def _state(frames: Frames, driver: Driver | None, now: datetime) -> str:
-    if frames.finished:
+    only_tables = len(frames.trials) > 0 and (frames.events["event"] == "note").all()
+    if frames.finished or only_tables:
         return "finished"
     if driver is None:
         return "dead"
@@ -102,7 +104,7 @@ def _told(frames: Frames, driver: Driver | None, state: str, now: datetime) -> s
         return f"nobody drives this sweep; {resume}"
     who = f"process {driver.pid} on {driver.host}"
     if state == "interrupted":
-        return f"it was interrupted and saved; {resume}"
+        return f"{who} left before the end; {resume}"
     if state == "dead":
         return f"{who} is dead (last heard of {driver.beat:%Y-%m-%d %H:%M} UTC); {resume}"
     if state == "silent":

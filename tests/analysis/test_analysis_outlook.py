@@ -154,6 +154,24 @@ def test_a_finished_sweep_needs_no_driver(tuned):
     assert (row["state"], row["driver"], row["remaining_s"]) == ("finished", "", 0.0)
 
 
+def test_a_sweep_that_kept_only_its_tables_is_over(tuned):
+    path = tuned.finish()
+    whole = analysis.counts(path)
+    for file in (path / "events").iterdir():
+        file.unlink()
+    assert row_of(path)["state"] == "finished"
+    pd.testing.assert_frame_equal(analysis.counts(path), whole)
+
+
+def test_a_driver_that_has_planned_nothing_yet_is_at_work(new_sweep, capsys):
+    sweep = new_sweep(start=False)
+    claim = Claim(sweep.path)
+    claim.take()
+    assert row_of(sweep.path)["state"] == "running"
+    claim.release()
+    assert row_of(sweep.path)["state"] == "interrupted"
+
+
 def test_of_a_results_root_the_status_is_a_line_a_run(new_sweep, capsys):
     for name, run in (("first", "r1"), ("second", "r1"), ("first", "r2")):
         sweep = new_sweep(name, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -298,6 +299,14 @@ def test_notes_are_appended_while_the_sweep_runs_and_change_no_state(noted, caps
     shown = [note.time[:16].replace("T", " ") for note in (first, second)]
     assert row["notes"] == f"{shown[0]} UTC {text}\n{shown[1]} UTC later"
     assert row["sweep_notes"].endswith(" UTC about all")
+
+
+def test_notes_of_many_at_once_are_all_kept(noted):
+    folder, _ = noted
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: analysis.note(folder, f"note {n}"), range(24)))
+    notes = [note.text for note in fold(read_events(folder)).notes]
+    assert sorted(notes) == sorted(f"note {n}" for n in range(24))
 
 
 def test_an_unknown_trial_is_refused_with_the_nearest_and_nothing_is_written(noted, capsys):
