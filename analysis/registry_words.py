@@ -67,6 +67,9 @@ def outcome(row: Mapping[Any, Any], played: Played | None) -> str:
         f"{played.which} played again {number(played.return_mean)} "
         f"(IQM {_or_none(played.return_iqm)}, sd {_or_none(played.return_std)}, n={played.n})"
     )
+    if len(played.tasks) > 1:
+        each = (f"{task['task']} {_or_none(task['return_mean'])}" for task in played.tasks)
+        again += f": {', '.join(each)}"
     return f"{text}; {again}" if text else again
 
 

@@ -31,6 +31,7 @@ def start_page(sweep: Sweep, checked: Checked, concurrency: int, where: str) -> 
         own = _compare_rows(sweep, checked)
     lines = [
         f"{sweep.name}  {now}  {f'git {commit}  ' if commit else ''}{where}",
+        *([row("goal", sweep.goal)] if sweep.goal else []),
         *own,
         row("trials", _trials(checked, concurrency)),
         row("reference", _reference(sweep, checked)),

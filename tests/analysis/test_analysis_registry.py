@@ -125,6 +125,16 @@ def test_a_row_says_all_that_was_kept_by_hand(tmp_path):
     assert all(pd.isna(row[name]) for name in missing)
 
 
+def test_of_several_tasks_the_outcome_names_each(tmp_path):
+    folder = run_folder(tmp_path)
+    tasks = [{"task": "reacher-easy", "return_mean": 982.3}, {"task": "ant", "return_mean": None}]
+    with EventLog(folder, "driver") as log:
+        log.append("planned", "c1-s1000", **PLAN)
+        log.append("completed", "c1-s1000", **DONE)
+        log.append("evaluated", "c1-s1000", **PLAYED, tasks=tasks)
+    assert row_of(folder)["outcome"].endswith("n=100): reacher-easy 982.3, ant –")
+
+
 def test_what_an_older_sweep_did_not_record_is_missing(tmp_path):
     folder = run_folder(tmp_path)
     with EventLog(folder, "driver") as log:
