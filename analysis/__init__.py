@@ -12,7 +12,10 @@ from analysis.curves import curves, seed_curves
 from analysis.figures import FIGURES, View
 from analysis.load import Frames, load
 from analysis.names import InputError
+from analysis.notes import note
+from analysis.outlook import overview
 from analysis.overall import conclusions, overall
+from analysis.registry import registry
 from analysis.report import report
 from analysis.scores import trial_scores
 from analysis.status import counts, status
@@ -33,8 +36,11 @@ __all__ = [
     "failures",
     "headline",
     "load",
+    "note",
     "overall",
     "overall_sentence",
+    "overview",
+    "registry",
     "report",
     "seed_curves",
     "sentence",

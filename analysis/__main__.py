@@ -1,24 +1,23 @@
-"""python -m analysis status|summary|compare|curves|report PATH"""
+"""python -m analysis status|summary|compare|curves|report|registry PATH"""
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 import analysis
+from analysis.arguments import parse
 from analysis.cells import place
-from analysis.compare import CORRECTIONS, PAIRINGS
-from analysis.curves import AXES
 from analysis.load import Frames
-from analysis.scores import WINDOW
+from analysis.registry_page import markdown, registry_text
+from analysis.runs import is_root, runs_below
 from analysis.status import read
+from analysis.status_page import overview_text, status_text
 from analysis.verdict import headlines, interval, number
 
 USAGE = 2
@@ -36,11 +35,12 @@ class Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 2 after one line on stderr if the input was wrong."""
-    args = _parser().parse_args(argv)
+    helps = {name: command.help for name, command in COMMANDS.items()}
+    args = parse(sys.argv[1:] if argv is None else argv, helps)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _one_line
-            text = _report(args) if args.command == "report" else _tabular(args)
+            text = DONE_BY.get(args.command, _tabular)(args)
     except analysis.InputError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return USAGE
@@ -53,67 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough; Python would complain again at its exit.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis", description="What a sweep shows, finished or running."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        _shared(commands.add_parser(name, help=command.help, description=command.help))
-    report = commands.add_parser("report", help="write report.html")
-    _path(report)
-    _scored(report)
-    report.add_argument("-o", "--out", type=Path, help="the file (default: report.html in PATH)")
-    choices = commands.choices
-    _compared(choices["compare"])
-    _compared(report)
-    for name in ("summary", "compare", "curves"):
-        _scored(choices[name])
-    choices["compare"].add_argument("--at", type=_at, default="final", help=_AT)
-    choices["summary"].add_argument("--at", type=_at, default="final", help=_AT)
-    choices["curves"].add_argument("--x", choices=list(AXES), help="default: env_steps, or epochs")
-    choices["curves"].add_argument("--stage", default="confirm", help="confirm, select or screen")
-    return parser
-
-
-_AT = "final, peak, aulc or a number of env steps (offline: epochs); default: final"
-
-
-def _path(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="results/<sweep>/<run-id> or .../latest")
-
-
-def _shared(parser: argparse.ArgumentParser) -> None:
-    _path(parser)
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="the whole table as CSV")
-    form.add_argument("--json", action="store_true", help="the whole table as JSON records")
-    parser.add_argument("-o", "--out", type=Path, help="write to this file, not to the terminal")
-
-
-def _scored(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--score", default="return_mean", help="column (default: return_mean)")
-    if not parser.prog.endswith("curves"):
-        parser.add_argument("--window", type=int, default=WINDOW, help="evaluations averaged")
-
-
-def _compared(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--baseline", help="arm (default: the sweep's own, else mlp)")
-    parser.add_argument("--candidates", nargs="+", help="arms (default: all others)")
-    parser.add_argument("--pair", choices=PAIRINGS, default="auto")
-    parser.add_argument("--margin", type=float, default=0.05, help="share of the baseline's mean")
-    parser.add_argument("--scale", type=float, help="best possible score (default: by task)")
-    if parser.prog.endswith("compare"):
-        parser.add_argument("--correction", choices=CORRECTIONS, default="holm")
-
-
-def _at(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _tabular(args: argparse.Namespace) -> str:
@@ -177,28 +116,33 @@ def _compare_text(args: argparse.Namespace, table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _status(args: argparse.Namespace) -> pd.DataFrame:
+    """The trials of a run, or the runs of a results root."""
+    if is_root(args.path) and runs_below(args.path):
+        return analysis.overview(args.path)
+    args.frames = read(args.path)  # once: the text below needs it too
+    return analysis.status(args.frames)
+
+
 def _status_text(args: argparse.Namespace, table: pd.DataFrame) -> str:
-    if table.empty:
-        return "no trials yet"
-    stages = analysis.counts(read(args.path))
-    shown = table[["trial_id", "stage", "arm", "task", "seed", "status"]].assign(
-        epochs=[
-            f"{done:,.0f}/{total:,.0f}"
-            for done, total in zip(table["epochs_done"], table["epochs"], strict=True)
-        ],
-        progress=[f"{p:.0%}" if not math.isnan(p) else "–" for p in table["progress"]],
-        score=table["score"].map(number),
-        elapsed=table["elapsed_s"].map(_duration),
-        left=table["remaining_s"].map(_duration),
-        peak=table["host_memory_peak_bytes"].map(_gigabytes),
-        asked=table["memory_request_bytes"].map(_gigabytes),
-        remark=table["remark"],
-    )
-    head = stages.assign(
-        progress=[f"{p:.0%}" if not math.isnan(p) else "–" for p in stages["progress"]],
-        left=stages["remaining_s"].map(_duration),
-    ).drop(columns="remaining_s")
-    return f"{head.to_string(index=False)}\n\n{shown.to_string(index=False)}"
+    if "frames" in args:
+        return status_text(args.frames, table)
+    return overview_text(table)
+
+
+def _registry(args: argparse.Namespace) -> pd.DataFrame:
+    table = analysis.registry(args.path)
+    assert isinstance(table, pd.DataFrame)
+    return table
+
+
+def _registry_text(args: argparse.Namespace, table: pd.DataFrame) -> str:
+    return markdown(table) if args.md else registry_text(table)
+
+
+def _note(args: argparse.Namespace) -> str:
+    folder = analysis.note(args.path, args.text, args.trial_id)
+    return f"noted on {args.trial_id or 'the sweep'} in {folder}"
 
 
 def _summary_text(_: argparse.Namespace, table: pd.DataFrame) -> str:
@@ -236,26 +180,14 @@ def _load(args: argparse.Namespace) -> Frames:
     return analysis.load(args.path)
 
 
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "–"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}h{m:02d}" if hours else f"{m}m{s:02d}"
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if not pd.isna(size) else "–"
-
-
 def _one_line(message: Warning | str, *_: object, **__: object) -> None:
     print(f"analysis: {message}", file=sys.stderr)
 
 
 COMMANDS = {
     "status": Command(
-        "every trial: progress, score, time left, memory",
-        lambda args: analysis.status(args.path),
+        "every trial: progress, score, time left, memory; of a results root: every run",
+        _status,
         _status_text,
     ),
     "summary": Command(
@@ -267,7 +199,14 @@ COMMANDS = {
     ),
     "compare": Command("candidates against the baseline, with a verdict", _compare, _compare_text),
     "curves": Command("learning curves with an interval over seeds", _curves, _plain),
+    "registry": Command(
+        "every trial of every sweep, newest first: what, where, how long, what came out",
+        _registry,
+        _registry_text,
+    ),
 }
+#: Commands that are no table.
+DONE_BY: dict[str, Callable[[argparse.Namespace], str]] = {"report": _report, "note": _note}
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import InputError, check, unknown
-from sweeps.core.compact import DamagedTable, Tables, read_tables
+from sweeps.core.compact import DamagedTable, Tables, read_tables, trials_heard
 from sweeps.core.events import fold, read_events
+from sweeps.core.schema import EVALS, REPORTS
 
 _HEADER = ("writer", "seq", "time", "event", "trial_id", "schema", "crc")
 _TIMES = ("started_at", "ended_at")
+#: Heartbeats of a trial that tell how its memory grows.
+HEARTBEATS = 20
 _MARKS = ("events", "tables", "series", "sweep.yaml", "owner.json")
 
 
@@ -84,6 +87,41 @@ def load(
     )
 
 
+def trials_of(folder: Path) -> pd.DataFrame:
+    """The trials of a run folder alone, with their times as text.
+
+    Raises:
+        InputError: its tables are damaged, and all that is left.
+    """
+    try:
+        return read_tables(folder, kinds=("trials",)).trials.to_pandas()
+    except DamagedTable as error:
+        raise InputError(str(error)) from error
+
+
+def load_heard(path: str | Path) -> Frames:
+    """The sweep as its driver heard of it, however long its series are: `reports` and `evals` are
+    empty, trials have no `peak`, and `events` has a choice of the heartbeats.
+
+    Raises:
+        InputError: as `load`.
+    """
+    folder = locate(path)
+    events = read_events(folder, heartbeats=HEARTBEATS)
+    if all(event["event"] == "note" for event in events):
+        return load(folder, columns=[])  # it kept its tables only, or has not begun
+    state = fold(events)
+    return Frames(
+        trials=_times(trials_heard(state).to_pandas()),
+        reports=REPORTS.empty_table().to_pandas(),
+        evals=EVALS.empty_table().to_pandas(),
+        events=_event_frame(events),
+        path=folder,
+        spec=state.spec,
+        finished=state.finished,
+    )
+
+
 def locate(path: str | Path) -> Path:
     """The run folder that `path` means.
 
@@ -96,13 +134,18 @@ def locate(path: str | Path) -> Path:
     if not given.is_dir():
         raise InputError(f"{given}: is a file; give the folder results/<sweep>/<run-id>")
     folder = given.resolve()
-    if any((folder / mark).exists() for mark in _MARKS):
+    if is_run(folder):
         return folder
     if (folder / "latest").is_dir():
         return (folder / "latest").resolve()
     inside = sorted(child.name for child in folder.iterdir() if _holds_a_sweep(child))
     hint = f"; it holds: {', '.join(inside[-8:])}" if inside else ""
     raise InputError(f"{given}: not the results folder of a sweep (it has no events/){hint}")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of one run of a sweep."""
+    return any((folder / mark).exists() for mark in _MARKS)
 
 
 def _holds_a_sweep(folder: Path) -> bool:

@@ -12,10 +12,10 @@ import pandas as pd
 
 from analysis.load import Frames
 from analysis.names import InputError, unknown
-from sweeps.core.schema import EVALS, SCORE_WINDOW
+from sweeps.core.schema import DONE_STATUSES, EVALS, SCORE_WINDOW
 
 WINDOW = SCORE_WINDOW
-DONE = ("COMPLETED", "EVALUATED")
+DONE = DONE_STATUSES
 # Where a task's best return is not 1,000; ant has none, PWM reached 9,549 on the one it rebuilds.
 MAX_RETURNS = {"point-mass": 64.0, "ant": 10_000.0}
 DEFAULT_MAX_RETURN = 1000.0

@@ -3,52 +3,58 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.load import Frames, load
-from analysis.names import InputError
+from analysis.load import Frames, load_heard
+from analysis.scores import DONE
 from analysis.summarize import last_line
+from sweeps.core.events import driver_of
 from sweeps.core.schema import STATUSES
 
 WAITING = ("PENDING", "QUEUED", "INTERRUPTED")
+ACTIVE = (*WAITING, "RUNNING")
 SILENT_S = 900.0
 _STAGES = {"screen": 0, "select": 1, "confirm": 2}
-_HOST = "memory/host_bytes"
-_CLOCK = "time/wall_s"
 
 
 def status(sweep: Frames | str | Path, *, now: datetime | None = None) -> pd.DataFrame:
     """One row a trial, those at work first: trial_id, stage, arm, task, seed, status, attempt,
-    epochs_done, epochs, progress (0..1), score, elapsed_s, remaining_s, memory_request_bytes,
-    host_memory_peak_bytes, remark.
+    epochs_done, epochs, progress (0..1), score, elapsed_s, remaining_s, due_at,
+    memory_request_bytes, host_memory_peak_bytes, remark.
 
     remaining_s extrapolates the trial's own speed, or the median speed of its sweep before it has
-    one. The remark says why a trial failed, that its memory will outgrow its request, that nothing
-    was heard of it for 15 minutes, or that it was started again.
+    one; due_at (UTC) is when a running trial will then have ended, unless its driver is gone. The
+    remark says why a trial failed, that its memory will outgrow its request, that nothing was heard
+    of it for 15 minutes, or that it was started again.
     """
     frames = read(sweep)
     now = now or datetime.now(UTC)
     trials = frames.trials
-    elapsed = _elapsed(frames)
+    seen = _seen(frames)
+    elapsed = trials["wall_time_s"].astype(float)
     done, total = trials["epochs_done"].astype(float), trials["epochs"].astype(float)
     pace = (elapsed / done).where(done > 0)
     usual = pace.median()
     left = (total - done).clip(lower=0)
-    active = trials["status"].isin([*WAITING, "RUNNING"])
+    remaining = (left * pace.fillna(usual)).where(trials["status"].isin(ACTIVE))
     table = trials[["trial_id", "stage", "arm", "task", "seed", "status", "attempt"]].assign(
         epochs_done=trials["epochs_done"],
         epochs=trials["epochs"],
         progress=(done / total).clip(upper=1.0),
         score=trials["score"],
         elapsed_s=elapsed,
-        remaining_s=(left * pace.fillna(usual)).where(active),
+        remaining_s=remaining,
+        due_at=_due(frames, seen, remaining, now),
         memory_request_bytes=trials["memory_request_bytes"],
         host_memory_peak_bytes=trials["host_memory_peak_bytes"],
-        remark=_remarks(frames, now),
+        remark=_remarks(frames, seen, now),
     )
     shown_first = dict.fromkeys(("RUNNING", "FAILED", *STATUSES))
     rank = {name: i for i, name in enumerate(shown_first)}
@@ -60,97 +66,130 @@ def status(sweep: Frames | str | Path, *, now: datetime | None = None) -> pd.Dat
 def counts(sweep: Frames | str | Path) -> pd.DataFrame:
     """One row a stage and one for "all": trials, waiting, running, done, stopped, failed,
     cancelled, progress (share of all epochs; a trial that ended has none left), remaining_s
-    (of the trials now planned, at the present number at a time)."""
+    (of the trials now planned, at the present number at a time; "all" counts those of later stages
+    too)."""
     frames = read(sweep)
-    table = status(frames)
+    return counts_of(frames, status(frames))
+
+
+def counts_of(frames: Frames, table: pd.DataFrame) -> pd.DataFrame:
+    """`counts` from a `status` that was made already."""
     stages = sorted(table["stage"].unique(), key=lambda s: (_STAGES.get(s, 3), s))
     rows = [_count(stage, table[table["stage"] == stage]) for stage in stages]
-    return pd.DataFrame([*rows, _count("all", table)])
+    return pd.DataFrame([*rows, _count("all", table, unplanned(frames))])
+
+
+def unplanned(frames: Frames) -> int:
+    """Trials, at most, that the stages to come will plan."""
+    if frames.finished:
+        return 0
+    # Of the events: `trials` may be a choice of them.
+    events = {name: rows["payload"] for name, rows in frames.events.groupby("event")}
+    plans = frames.events[frames.events["event"] == "planned"].drop_duplicates("trial_id")
+    planned = Counter(payload.get("stage") for payload in plans["payload"])
+    over = {payload["stage"] for payload in events.get("stage_finished", ())}
+    asked: dict[str, int] = {}
+    for payload in events.get("sweep_started", ()):
+        asked = payload.get("trials") or {}
+    return sum(max(0, asked[stage] - planned[stage]) for stage in asked.keys() - over)
 
 
 def read(sweep: Frames | str | Path) -> Frames:
-    """The sweep with no more of its reports than a status needs."""
-    if isinstance(sweep, Frames):
-        return sweep
-    try:
-        return load(sweep, columns=[_HOST, _CLOCK])
-    except InputError:
-        return load(sweep, columns=[])
+    """The sweep with no more than a status needs."""
+    return sweep if isinstance(sweep, Frames) else load_heard(sweep)
 
 
-def _count(stage: str, rows: pd.DataFrame) -> dict[str, object]:
+def _count(stage: str, rows: pd.DataFrame, to_come: int = 0) -> dict[str, object]:
     state = rows["status"]
-    active = state.isin([*WAITING, "RUNNING"])
+    active = state.isin(ACTIVE)
     total = rows["epochs"].where(active, rows["epochs_done"]).astype(float).sum()
     running = int((state == "RUNNING").sum())
-    left = rows.loc[active, "remaining_s"].to_numpy(float)
-    at_once = min(max(running, 1), max(len(left), 1))
-    longest = float(left.max()) if len(left) and not np.isnan(left).any() else math.nan
-    remaining = max(float(left.sum()) / at_once, longest) if len(left) else 0.0
     return {
         "stage": stage,
         "trials": len(rows),
         "waiting": int(state.isin(WAITING).sum()),
         "running": running,
-        "done": int(state.isin(["COMPLETED", "EVALUATED"]).sum()),
+        "done": int(state.isin(DONE).sum()),
         "stopped": int((state == "STOPPED").sum()),
         "failed": int((state == "FAILED").sum()),
         "cancelled": int((state == "CANCELLED").sum()),
         "progress": float(rows["epochs_done"].sum()) / total if total > 0 else math.nan,
-        "remaining_s": remaining,
+        "remaining_s": _remaining(rows, active, running, to_come),
     }
 
 
-def _elapsed(frames: Frames) -> pd.Series:
-    """Seconds of training by trial: the last the worker wrote, else what the driver heard."""
-    heard = frames.trials["wall_time_s"].astype(float)
-    if _CLOCK not in frames.reports.columns:
-        return heard
-    written = frames.reports.groupby("trial_id")[_CLOCK].max()
-    return frames.trials["trial_id"].map(written).astype(float).fillna(heard)
+def _remaining(rows: pd.DataFrame, active: pd.Series, running: int, to_come: int) -> float:
+    """Seconds until all trials have ended, `to_come` of them not planned yet."""
+    whole = (rows["elapsed_s"] / rows["epochs_done"].astype(float) * rows["epochs"]).astype(float)
+    usual = float(whole[rows["epochs_done"] > 0].median())
+    left = [*rows.loc[active, "remaining_s"].astype(float), *[usual] * to_come]
+    if not left:
+        return 0.0
+    at_once = min(max(running, 1), len(left))
+    longest = max(left) if not any(map(math.isnan, left)) else math.nan
+    return max(math.fsum(left) / at_once, longest)
 
 
-def _remarks(frames: Frames, now: datetime) -> list[str]:
+def _seen(frames: Frames) -> pd.Series:
+    """When something was last heard of every trial; a note is not heard of it."""
+    heard = frames.events[frames.events["event"] != "note"].groupby("trial_id")["time"].max()
+    times = [heard.get(trial_id, pd.NaT) for trial_id in frames.trials["trial_id"]]
+    return pd.Series(times, index=frames.trials.index, dtype="datetime64[ns, UTC]")
+
+
+def _due(frames: Frames, seen: pd.Series, remaining: pd.Series, now: datetime) -> pd.Series:
+    """When running trials will have ended: never, if nobody drives the sweep."""
+    driver = driver_of(frames.path)
+    at_work = (frames.trials["status"] == "RUNNING") & (driver is not None and driver.alive)
+    due = (seen + pd.to_timedelta(remaining, unit="s")).clip(lower=pd.Timestamp(now))
+    return due.where(at_work)
+
+
+def _remarks(frames: Frames, seen: pd.Series, now: datetime) -> list[str]:
     memory = _memory(frames)
-    seen = frames.events.groupby("trial_id")["time"].max()
-    return [_remark(row, memory, seen, now) for _, row in frames.trials.iterrows()]
+    silent = (pd.Timestamp(now) - seen).dt.total_seconds()
+    rows = zip(frames.trials.to_dict("records"), silent, strict=True)
+    return [_remark(row, memory.get(str(row["trial_id"]), []), gap) for row, gap in rows]
 
 
-def _remark(row: pd.Series, memory: dict[str, pd.DataFrame], seen: pd.Series, now: datetime) -> str:
+def _remark(row: dict[Hashable, Any], memory: list[tuple[float, float]], silent: float) -> str:
     parts: list[str] = []
-    trial_id = str(row["trial_id"])
     if row["status"] == "FAILED":
         parts.append(f"{row['failure_class']}: {last_line(row['failure_message'])}")
     if row["status"] == "RUNNING":
-        if trial_id in memory and (text := _growth(memory[trial_id], row)):
+        if text := _growth(memory, row):
             parts.append(text)
-        if trial_id in seen.index:
-            silent = (pd.Timestamp(now) - seen[trial_id]).total_seconds()
-            if silent > SILENT_S:
-                parts.append(f"nothing heard for {silent / 60:.0f} min")
+        if silent > SILENT_S:
+            parts.append(f"nothing heard for {silent / 60:.0f} min")
     attempt = row["attempt"]
     if isinstance(attempt, (int, float)) and attempt > 1:
         parts.append(f"attempt {int(attempt)}")
     return "; ".join(parts)
 
 
-def _memory(frames: Frames) -> dict[str, pd.DataFrame]:
-    """Epoch and host memory by trial, where the reports have it."""
-    if _HOST not in frames.reports.columns:
-        return {}
-    rows = frames.reports.dropna(subset=[_HOST])[["trial_id", "epoch", _HOST]]
-    return {str(trial_id): group for trial_id, group in rows.groupby("trial_id")}
+def _memory(frames: Frames) -> dict[str, list[tuple[float, float]]]:
+    """(epoch, bytes of host memory) by trial, of its latest attempt, as its worker told."""
+    told: dict[str, list[tuple[float, float]]] = {}
+    rows = frames.events.loc[frames.events["event"].isin(["started", "progress"])]
+    for event, trial_id, payload in zip(
+        rows["event"], rows["trial_id"], rows["payload"], strict=True
+    ):
+        if event == "started":
+            told[trial_id] = []
+        elif (used := payload.get("host_memory_bytes")) and "epoch" in payload:
+            told.setdefault(trial_id, []).append((payload["epoch"], used))
+    return told
 
 
-def _growth(rows: pd.DataFrame, row: pd.Series) -> str:
+def _growth(memory: list[tuple[float, float]], row: dict[Hashable, Any]) -> str:
     """A warning if host memory, growing as in its second half so far, passes the request."""
     request, epochs = row["memory_request_bytes"], row["epochs"]
-    if not isinstance(request, (int, float)) or not isinstance(epochs, (int, float)):
+    late = memory[len(memory) // 2 :]
+    if len(late) < 5 or not request > 0 or pd.isna(epochs):
         return ""
-    late = rows.iloc[len(rows) // 2 :]
-    if len(late) < 5 or not request > 0:
+    x, y = np.array(late, dtype=float).T
+    if x[-1] <= x[0]:
         return ""
-    x, y = late["epoch"].to_numpy(float), late[_HOST].to_numpy(float)
     slope = np.polyfit(x - x[-1], y, 1)[0]
     if slope <= 0 or y[-1] + slope * (epochs - x[-1]) <= request:
         return ""

@@ -11,6 +11,7 @@ from sweeps.core.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="ablations",
+    goal="What are single choices of the flow world model worth?",
     tasks=("ant",),
     presets="5M ant_runs",
     arms={

@@ -11,6 +11,7 @@ from sweeps.core.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="epoch_budget",
+    goal="How many epochs does full flow need, and does its distance to the baseline shrink?",
     tasks=("reacher-easy", "walker-stand", "cheetah-run"),
     presets="48M offline",
     arms={"mlp": "mlp", "full_flow": "flow flow_policy"},

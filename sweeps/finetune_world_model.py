@@ -10,6 +10,7 @@ from sweeps.core.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="finetune_world_model",
+    goal="Does a world model that learns along help the flow policy?",
     tasks=("reacher-easy", "walker-stand", "cheetah-run"),
     presets="48M offline mt30_weights",
     arms={

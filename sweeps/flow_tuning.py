@@ -12,6 +12,7 @@ from sweeps.core.tune import Confirm, Screen, Select, Tune
 
 SWEEP = Tune(
     name="flow_tuning",
+    goal="Does a tuned flow-matching world model beat the MLP baseline?",
     tasks=("cartpole-swingup",),
     presets="laptop",
     arms={"mlp": "mlp", "flow": "flow"},

@@ -11,6 +11,7 @@ from sweeps.core.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="flow_variants",
+    goal="Which flow world model is the best, one change an arm?",
     tasks=("cartpole-swingup", "walker-stand", "cheetah-run"),
     presets="laptop",
     arms={

@@ -10,6 +10,7 @@ from sweeps.core.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="frozen_world_model",
+    goal="Does a flow policy beat an MLP policy inside the same frozen world model?",
     tasks=("reacher-easy", "walker-stand", "cheetah-run"),
     presets="48M offline mt30_weights",
     arms={"mlp_policy": "", "flow_policy": "flow_policy"},

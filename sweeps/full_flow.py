@@ -9,6 +9,7 @@ from sweeps.core.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="full_flow",
+    goal="Do flow dynamics with a flow policy beat MLP with MLP, both from scratch?",
     tasks=("reacher-easy", "walker-stand", "cheetah-run"),
     presets="48M offline",
     arms={"mlp": "mlp", "full_flow": "flow flow_policy"},

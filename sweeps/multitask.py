@@ -9,6 +9,7 @@ from sweeps.core.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="multitask",
+    goal="Do flow world models beat the MLP baseline with one agent for thirty tasks?",
     tasks=("mt30",),
     presets="48M multitask",
     arms={

@@ -9,6 +9,7 @@ from sweeps.core.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="single_task",
+    goal="Do flow world models beat the MLP baseline on one task, learning from the environment?",
     tasks=("ant",),
     presets="5M ant_runs",
     arms={"mlp": "mlp", "flow_v1": "flow_v1", "flow_v2": "flow_v2", "flow_v3": "flow_v3"},

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from analysis.curves import seed_curves
 from analysis.figures.style import COLOURS, GREY, panel, short_numbers
 from analysis.figures.view import View
+from analysis.scores import DONE
 
 
 def panels(view: View) -> list[str]:
@@ -23,7 +24,7 @@ def draw(view: View, task: str) -> Figure:
     counts = {"whole": 0, "stopped": 0, "other": 0}
     for _, trial in rows.groupby("trial_id"):
         status = trial["status"].iloc[0]
-        kind = {"COMPLETED": "whole", "EVALUATED": "whole", "STOPPED": "stopped"}.get(status)
+        kind = "whole" if status in DONE else "stopped" if status == "STOPPED" else None
         style, colour = ("--", GREY) if kind == "stopped" else ("-", COLOURS[0])
         if kind is None:
             style, colour = ":", COLOURS[1]

@@ -43,7 +43,7 @@ class Options:
     help: bool = False
 
 
-WORDS = ("preset", "task", "arms", "baseline", "results")
+WORDS = ("preset", "task", "arms", "baseline", "goal", "results")
 #: Folders of the user; trials run elsewhere, so a relative path would mean another place there.
 PATHS = ("dataset", "init_world_model")
 FLAGS = {
@@ -152,6 +152,8 @@ def _assign(sweep: S, key: str, text: str) -> S:
     if key == "baseline":
         one_of("baseline", text, sweep.arms)
         return dataclasses.replace(sweep, baseline=text)
+    if key == "goal":
+        return dataclasses.replace(sweep, goal=" ".join(text.split()))
     settings = settings_of(sweep)
     if key in settings:
         return _set(sweep, settings[key].path, settings[key].parse(key, parse_value(text)))
@@ -277,6 +279,7 @@ def usage(sweep: Sweep) -> str:
         entry("arms=[NAME,...]", "only these arms, or presets as arms"),
         entry("arms.NAME='PRESET ... key=value'", "change an arm, or add one"),
         entry("baseline=NAME", f"now {sweep.baseline}"),
+        entry("goal='...'", f"the question, now {sweep.goal!r}"),
         entry("results=FOLDER", "where results go, now 'results'"),
         "",
         "arms",

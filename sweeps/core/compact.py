@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweeps.core.durable import TEMP_SUFFIX, write_atomic
-from sweeps.core.events import event_files, fold, read_events
+from sweeps.core.events import NOTE_WRITER, SweepState, event_files, fold, read_events
 from sweeps.core.parquet import (
     DamagedTable,
     conform,
@@ -142,6 +142,11 @@ def read_tables(
     if not live and any(_generations(folder)):
         raise DamagedTable(f"{folder / 'tables'}: no generation is whole, and no events are left")
     return _build(folder, columns, kinds, trials)
+
+
+def trials_heard(state: SweepState) -> pa.Table:
+    """The trials as the driver heard of them: no series is read, and there are no peaks."""
+    return trials_table(state, EVALS.empty_table())
 
 
 def _build(
@@ -269,12 +274,17 @@ def _clear(tables: Path, keep: list[Manifest]) -> None:
 
 
 def _has_inputs(folder: Path) -> bool:
-    return bool(event_files(folder))
+    return bool(_telling(folder))
+
+
+def _telling(folder: Path) -> list[Path]:
+    """The event files that tables are made from; a note must not make them stale."""
+    return [f for f in event_files(folder) if f.name.rpartition("-")[0] != NOTE_WRITER]
 
 
 def _inputs_crc(folder: Path) -> int:
     """A checksum of the names and sizes of all events and series: they only ever grow."""
     crc = 0
-    for path in [*event_files(folder), *series_files(folder)]:
+    for path in [*_telling(folder), *series_files(folder)]:
         crc = zlib.crc32(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode(), crc)
     return crc

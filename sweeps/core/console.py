@@ -15,6 +15,7 @@ from sweeps.core.axes import Range, cell_text
 from sweeps.core.pages import duration
 from sweeps.core.recorder import Recorder
 from sweeps.core.remaining import Remaining
+from sweeps.core.schema import DONE_STATUSES
 from sweeps.core.state import TrialRecord
 from sweeps.core.sweep import Sweep
 
@@ -112,9 +113,10 @@ class Console:
         of = Counter(trial.status for trial in trials)
         total = sum(self._sweep.planned_trials().values())
         ended = sum(trial.final for trial in trials)
+        done = sum(of[status] for status in DONE_STATUSES)
         return (
             f"run {of['RUNNING']}  wait {max(0, total - ended - of['RUNNING'])}  "
-            f"done {of['COMPLETED']}  stopped {of['STOPPED']}  failed {of['FAILED']}  "
+            f"done {done}  stopped {of['STOPPED']}  failed {of['FAILED']}  "
             f"{self._eta(trials)}"
         )
 

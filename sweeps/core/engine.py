@@ -60,6 +60,7 @@ class Engine:
         search = StageSearch(
             stages.plans(),
             self._job,
+            self._recorder.queued,
             lambda: self._interrupts.requested,
             self._on_error,
             self._hold,

@@ -19,22 +19,31 @@ from pathlib import Path
 from typing import Any, Self
 
 from sweeps.core.durable import AppendFile
+from sweeps.core.owner import Driver, driver_of
 from sweeps.core.schema import EVENTS, SCHEMA_VERSION, UNSYNCED_EVENTS
-from sweeps.core.state import Failure, Rung, SweepState, TrialRecord, fold
+from sweeps.core.state import Failure, Note, Played, Rung, SweepState, TrialRecord, fold
+from sweeps.core.thinning import thinned
 
 __all__ = [
+    "NOTE_WRITER",
+    "Driver",
     "EventLog",
     "EventScan",
     "Failure",
+    "Note",
+    "Played",
     "Rung",
     "SweepState",
     "TrialRecord",
+    "driver_of",
     "event_files",
     "fold",
     "read_events",
     "scan_events",
 ]
 
+#: Writes notes and nothing else: its files change no table.
+NOTE_WRITER = "note"
 _HEADER = frozenset({"schema", "writer", "seq", "time", "event", "trial_id", "crc"})
 _NAME = re.compile(r"(?P<writer>[A-Za-z0-9][A-Za-z0-9._-]*)-(?P<n>\d+)\.jsonl")
 _WRITER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -111,25 +120,26 @@ class EventScan:
     corrupt: dict[Path, int] = field(default_factory=dict)  # file -> lines damaged within it
 
 
-def read_events(folder: Path) -> list[dict[str, Any]]:
+def read_events(folder: Path, *, heartbeats: int | None = None) -> list[dict[str, Any]]:
     """The events of a run folder, ordered by (start of the writer, seq).
 
     Payload keys lie beside the header keys schema, writer, seq, time, event and trial_id. A torn
     last line is what a crash leaves and is cut; damaged lines before it are left out with a
-    warning.
+    warning. With `heartbeats`, of the `progress` events of a trial between two others of its events
+    only so many are read, evenly spaced, the last one among them: the state is the same.
     """
-    scan = scan_events(folder)
+    scan = scan_events(folder, heartbeats=heartbeats)
     for path, lines in scan.corrupt.items():
         warnings.warn(f"{path}: {lines} damaged event line(s) left out", stacklevel=2)
     return scan.events
 
 
-def scan_events(folder: Path) -> EventScan:
+def scan_events(folder: Path, *, heartbeats: int | None = None) -> EventScan:
     """Like `read_events`, with the damage as data and no warning."""
     scan = EventScan([])
     for path in event_files(folder):
         *lines, tail = path.read_bytes().split(b"\n")
-        for line in lines:
+        for line in lines if heartbeats is None else thinned(lines, heartbeats):
             event = _decode(line)
             if event is None:
                 scan.corrupt[path] = scan.corrupt.get(path, 0) + 1

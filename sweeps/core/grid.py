@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
     def ended(self, trial_id: str, status: str, score: float | None) -> None:
-        """The trial is COMPLETED, STOPPED, FAILED or CANCELLED."""
+        """The trial has one of `schema.FINAL_STATUSES`."""
         ...
 
 

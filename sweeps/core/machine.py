@@ -17,6 +17,8 @@ import psutil
 from sweeps.core.cgroup import cpu_quota, memory_limit
 
 _PACKAGES = ("torch", "mujoco", "ray", "optuna", "numpy", "pyarrow", "pandas", "omegaconf")
+#: All that is kept of the environment's variables: which job of a cluster this is.
+JOB_VARIABLES = ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID")
 # Beside the trials: driver, Ray's head processes, dashboard and its agents.
 HEAD_BYTES = 1200 * 2**20
 
@@ -38,11 +40,7 @@ def usable_memory_bytes() -> int:
 
 def gpu_memory_bytes() -> int:
     """Memory of the smallest GPU of this machine; 0 without a GPU."""
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    sizes = [int(line) for line in found.stdout.split() if line.isdigit()]
+    sizes = [int(line) for line in _ask_gpus("memory.total") if line.isdigit()]
     return min(sizes, default=0) * 2**20
 
 
@@ -55,19 +53,29 @@ def processor() -> str:
     return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
 
 
+def _ask_gpus(field: str) -> list[str]:
+    """A field of every GPU of this machine, as `nvidia-smi` names and prints it."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
+    found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    return [line.strip() for line in found.stdout.splitlines() if found.returncode == 0]
+
+
 def environment(argv: Sequence[str]) -> dict[str, Any]:
-    """What `environment.json` keeps: versions, machine, command, batch job."""
+    """What `environment.json` keeps: versions, machine, command, and the `JOB_VARIABLES`."""
     return {
         "command": ["python", f"sweeps/{Path(sys.argv[0]).name}", *argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git": git_commit(),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "cpus": usable_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
+        "gpus": _ask_gpus("name"),
         "gpu_memory_bytes": gpu_memory_bytes(),
         "processor": processor(),
+        "job": {name: os.environ[name] for name in JOB_VARIABLES if name in os.environ},
     }
 
 

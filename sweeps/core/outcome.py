@@ -10,7 +10,7 @@ from sweeps.core import pages
 from sweeps.core.axes import cell_text
 from sweeps.core.compact import compact
 from sweeps.core.console import Console
-from sweeps.core.schema import ExitCode
+from sweeps.core.schema import DONE_STATUSES, ExitCode
 from sweeps.core.state import TrialRecord
 from sweeps.core.sweep import Sweep
 from sweeps.core.tune import Tune
@@ -21,7 +21,7 @@ def exit_code(trials: Sequence[TrialRecord], *, finished: bool) -> ExitCode:
     failed = [trial for trial in trials if trial.status == "FAILED"]
     if any(trial.failure_class == "storage" for trial in failed):
         return ExitCode.STORAGE
-    if not any(trial.status == "COMPLETED" for trial in trials):
+    if not any(trial.status in DONE_STATUSES for trial in trials):
         return ExitCode.ERROR
     return ExitCode.OK if finished and not failed else ExitCode.FAILED_TRIALS
 
@@ -56,7 +56,7 @@ def _verdict(sweep: Sweep, folder: Path, shown: Path, trials: Sequence[TrialReco
     import analysis
 
     frames = analysis.load(folder)
-    confirmed = [t for t in trials if t.stage == "confirm" and t.status == "COMPLETED"]
+    confirmed = [t for t in trials if t.stage == "confirm" and t.status in DONE_STATUSES]
     done = {trial.arm for trial in confirmed}
     lines = []
     if sweep.baseline in done and done & set(sweep.candidates):

@@ -77,6 +77,30 @@ class Owner:
         return _pid_start(self.pid) == self.pid_start
 
 
+@dataclass(frozen=True)
+class Driver:
+    """The process that drives a sweep, or drove it last, as its run folder shows it."""
+
+    host: str
+    pid: int
+    alive: bool  # also where it cannot be looked up from here: then only `beat` tells
+    released: bool  # it gave the folder up itself
+    beat: datetime  # its last sign of life, UTC
+
+
+def driver_of(folder: Path) -> Driver | None:
+    """Who drives the sweep in a run folder; None where nobody ever claimed it readably."""
+    try:
+        newest = Claim(folder).newest()
+        if newest is None:
+            return None
+        place, owner = newest
+        beat = datetime.fromtimestamp(place.stat().st_mtime, UTC)
+    except (FolderOwned, FileNotFoundError):
+        return None
+    return Driver(owner.host, owner.pid, not owner.is_dead(), owner.released, beat)
+
+
 class Claim:
     """Ownership of a run folder. Making one touches nothing."""
 
@@ -87,7 +111,7 @@ class Claim:
 
     def owner(self) -> Owner | None:
         """The live owner; None if the folder is free."""
-        found = self._newest()
+        found = self.newest()
         return None if found is None or found[1].is_dead() else found[1]
 
     def take(self) -> None:
@@ -100,7 +124,7 @@ class Claim:
         self._places.mkdir(mode=0o700, exist_ok=True)
         mine = Owner.of_this_process()
         while True:
-            newest = self._newest()
+            newest = self.newest()
             if newest is not None and not newest[1].is_dead():
                 raise FolderOwned(self._refusal(*newest))
             number = 1 if newest is None else int(newest[0].stem) + 1
@@ -109,7 +133,7 @@ class Claim:
                 continue
             # A number is cleared away only when a higher one is there: had ours been given
             # before, we see that higher one now.
-            newest = self._newest()
+            newest = self.newest()
             if newest is not None and newest[0] == place:
                 break
             place.unlink(missing_ok=True)
@@ -126,7 +150,7 @@ class Claim:
         """
         if self._mine is None:
             return
-        newest = self._newest()
+        newest = self.newest()
         if newest is None or newest[1].nonce != self._mine[1].nonce:
             self._mine = None
             raise FolderOwned(f"{self._folder} was taken over by another process")
@@ -141,7 +165,8 @@ class Claim:
         if place.exists():
             write_atomic(place, json.dumps(asdict(mine) | {"released": True}).encode())
 
-    def _newest(self) -> tuple[Path, Owner] | None:
+    def newest(self) -> tuple[Path, Owner] | None:
+        """The claim that counts, and where it lies. Raises FolderOwned if it cannot be read."""
         while True:
             found = sorted(self._places.glob("[0-9]*.json"))
             if not found:

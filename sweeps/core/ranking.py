@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeps.core.schema import DONE_STATUSES
 from sweeps.core.state import TrialRecord
 
 
@@ -64,8 +65,9 @@ def rank(trials: Iterable[TrialRecord]) -> list[Ranked]:
     Failed trials and trials without a score do not count. A stopped configuration ranks by how
     far it came, then by its score there.
     """
-    scored = [t for t in trials if t.score is not None and t.status in ("COMPLETED", "STOPPED")]
-    complete = _by_config(t for t in scored if t.status == "COMPLETED")
+    counted = (*DONE_STATUSES, "STOPPED")
+    scored = [t for t in trials if t.score is not None and t.status in counted]
+    complete = _by_config(t for t in scored if t.status in DONE_STATUSES)
     stopped = _by_config(t for t in scored if t.status == "STOPPED" and t.config_id not in complete)
     ranked = _ranked(complete, completed=True)
     ranked.sort(key=lambda r: (-r.score, -r.mean, r.config_id))

@@ -15,7 +15,10 @@ from sweeps.core.rungs import Decision
 from sweeps.core.state import SweepState, TrialRecord, fold
 
 Listener = Callable[[str, TrialRecord, Mapping[str, Any]], None]
-_RESULT_KEYS = ("attempt", "epoch", "env_steps", "score", "wall_time_s", "log_path")
+_RESULT_KEYS = (
+    *("attempt", "epoch", "env_steps", "score", "wall_time_s", "log_path"),
+    *("wandb_group", "wandb_link"),
+)
 
 
 class Recorder:
@@ -49,9 +52,13 @@ class Recorder:
         """A trial exists from now on."""
         self._append("planned", plan.trial_id, **plan.event())
 
+    def queued(self, plan: Plan) -> None:
+        """Tune has the trial, which waits for its resources."""
+        self._append("queued", plan.trial_id)
+
     def started(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A worker began, or began again, from `result["epoch"]`."""
-        self._append("started", trial_id, **_pick(result))
+        self._append("started", trial_id, **_pick(result), gpu=result.get("gpu"))
 
     def progressed(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A worker lives, and has perhaps evaluated."""

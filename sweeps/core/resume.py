@@ -67,10 +67,10 @@ def open_run(
     if not (folder / SPEC).exists():
         write_atomic(folder / SPEC, yaml.safe_dump(sweep.to_dict(), sort_keys=False).encode())
         write_atomic(folder / ENVIRONMENT, json.dumps(dict(environment), indent=1).encode())
-        log.append("sweep_started", spec=sweep.to_dict())
+        log.append("sweep_started", spec=sweep.to_dict(), trials=sweep.planned_trials())
         return Recorder(log, read_events(folder)), ""
     warning = _changed_code(folder, environment)
-    log.append("resumed", git=environment.get("git"))
+    log.append("resumed", git=environment.get("git"), job=environment.get("job"))
     return Recorder(log, read_events(folder)), warning
 
 

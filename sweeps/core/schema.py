@@ -29,8 +29,10 @@ STATUSES = (
     "EVALUATED",  # completed, and its checkpoint was evaluated again
     "INTERRUPTED",  # saved and resumable
 )
+#: Statuses of a run that reached its budget: only these are results.
+DONE_STATUSES = ("COMPLETED", "EVALUATED")
 #: Statuses after which a trial is never started again.
-FINAL_STATUSES = frozenset({"COMPLETED", "STOPPED", "CANCELLED", "FAILED", "EVALUATED"})
+FINAL_STATUSES = frozenset({*DONE_STATUSES, "STOPPED", "CANCELLED", "FAILED"})
 
 FAILURE_CLASSES = (
     "oom_host",
@@ -61,6 +63,7 @@ EVENTS = (
     "stage_finished",
     "resumed",
     "sweep_finished",
+    "note",
 )
 #: Events that may be lost in a power cut; all others are synced to disk before `append` returns.
 UNSYNCED_EVENTS = frozenset({"progress"})

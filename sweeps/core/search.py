@@ -13,14 +13,16 @@ from sweeps.core.plan import Plan
 class StageSearch(Searcher):
     """Hands out the plans of an iterator, in which None means to wait for running trials.
 
-    `job_of` turns a plan into what the worker gets. While `hold` says so, no trial starts. Errors
-    go to `on_error` and end the search: raised here they would end the whole sweep.
+    `job_of` turns a plan into what the worker gets; `on_queued` is told of each that is handed out.
+    While `hold` says so, no trial starts. Errors go to `on_error` and end the search: raised here
+    they would end the whole sweep.
     """
 
     def __init__(
         self,
         plans: Iterator[Plan | None],
         job_of: Callable[[Plan], dict[str, Any]],
+        on_queued: Callable[[Plan], None],
         should_stop: Callable[[], bool],
         on_error: Callable[[Exception], None],
         hold: Callable[[], bool] = lambda: False,
@@ -29,6 +31,7 @@ class StageSearch(Searcher):
         self._plans = plans
         self._hold = hold
         self._job_of = job_of
+        self._on_queued = on_queued
         self._should_stop = should_stop
         self._on_error = on_error
         self._live = 0
@@ -42,7 +45,9 @@ class StageSearch(Searcher):
             return None
         try:
             plan = next(self._plans)
-            if plan is None and not self._live:
+            if plan is not None:
+                self._on_queued(plan)
+            elif not self._live:
                 raise RuntimeError("a stage waits for trials that Tune no longer runs")
         except StopIteration:
             self.exhausted = True

@@ -142,8 +142,8 @@ def run_folder_of(results: Path, job_id: str) -> Path | None:
     found = []
     for path in results.glob("*/*/environment.json"):
         try:
-            job = json.loads(path.read_bytes()).get("slurm_job")
-        except (OSError, ValueError, AttributeError):
+            job = json.loads(path.read_bytes())["job"].get("SLURM_JOB_ID")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         # Names begin with the time. `latest` is a link to a folder that has a name too.
         if job == job_id and not path.parent.is_symlink():

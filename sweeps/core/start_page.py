@@ -33,6 +33,7 @@ def start_page(
         own = _compare_rows(sweep, checked)
     lines = [
         f"{sweep.name}  {now}  {f'git {commit}  ' if commit else ''}{where}",
+        *([row("goal", sweep.goal)] if sweep.goal else []),
         *own,
         row("trials", _trials(checked, concurrency)),
         *([row("forecast", forecast)] if forecast else []),

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.core.schema import FINAL_STATUSES
+from sweeps.core.records import Failure, Note, Played, Rung, TrialRecord
+from sweeps.core.schema import DONE_STATUSES
+
+__all__ = ["Failure", "Note", "Played", "Rung", "SweepState", "TrialRecord", "fold"]
 
 _ENDED = {
     "completed": "COMPLETED",
@@ -14,89 +17,7 @@ _ENDED = {
     "failed": "FAILED",
     "interrupted": "INTERRUPTED",
     "cancelled": "CANCELLED",
-    "evaluated": "EVALUATED",
 }
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One decision of the scheduler. `milestone` is in env steps, or epochs of offline training."""
-
-    trial_id: str
-    bracket: str
-    milestone: int
-    score: float | None
-    cutoff: float | None
-    decision: str  # "continue" | "stop"
-    attempt: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why one attempt ended badly."""
-
-    attempt: int
-    failure_class: str
-    message: str
-
-
-@dataclass
-class TrialRecord:
-    """What the events say about one (config, seed). `attempt` counts from 1; 0: not started."""
-
-    trial_id: str
-    arm: str = ""
-    stage: str = ""
-    config_id: str = ""
-    task: str = ""
-    seed: int = 0
-    config: dict[str, Any] = field(default_factory=dict)
-    params: dict[str, Any] = field(default_factory=dict)
-    resources: dict[str, Any] = field(default_factory=dict)
-    parameters: int | None = None
-    nfe: int | None = None
-    status: str = "PENDING"
-    attempt: int = 0
-    epochs_done: int = 0
-    env_steps: int = 0
-    score: float | None = None
-    failure_class: str | None = None
-    failure_message: str | None = None
-    failures: list[Failure] = field(default_factory=list)
-    log_path: str | None = None
-    rungs: list[Rung] = field(default_factory=list)
-    planned_at: str | None = None
-    started_at: str | None = None
-    ended_at: str | None = None
-    last_seen: str | None = None
-    host_memory_peak_bytes: int | None = None
-    wall_time_by_attempt_s: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def epochs(self) -> int | None:
-        """The budget in epochs."""
-        return self.config.get("epochs")
-
-    @property
-    def progress_unit(self) -> str:
-        """What rungs are counted in: a run from a dataset takes no environment steps."""
-        return "env steps" if self.config.get("mode", "online") == "online" else "epochs"
-
-    @property
-    def wall_time_s(self) -> float | None:
-        """Seconds over all attempts; None before the first report."""
-        times = self.wall_time_by_attempt_s
-        return sum(times.values()) if times else None
-
-    @property
-    def final(self) -> bool:
-        """Whether the trial is never started again."""
-        return self.status in FINAL_STATUSES
-
-    @property
-    def stop_decided(self) -> bool:
-        """Whether a rung stopped the trial, even if the crash came before its `stopped` event."""
-        return any(rung.decision == "stop" for rung in self.rungs)
 
 
 @dataclass
@@ -108,6 +29,9 @@ class SweepState:
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # stage -> selected payload
     rungs: list[Rung] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    asked: dict[str, int] = field(default_factory=dict)  # trials of every stage, at most
+    job: dict[str, str] | None = None  # variables of the last resume; None: `environment.json`
     started_at: str | None = None
     finished_at: str | None = None
     exit_code: int | None = None
@@ -133,7 +57,9 @@ def fold(events: Iterable[Mapping[str, Any]]) -> SweepState:
     state = SweepState()
     for event in events:
         trial_id = event.get("trial_id")
-        if trial_id is None:
+        if event["event"] == "note":
+            _note(state, event)
+        elif trial_id is None:
             _fold_sweep(state, event)
         else:
             trial = state.trials.setdefault(trial_id, TrialRecord(trial_id))
@@ -145,6 +71,7 @@ def _fold_sweep(state: SweepState, event: Mapping[str, Any]) -> None:
     name = event["event"]
     if name == "sweep_started":
         state.spec = dict(event.get("spec") or {})
+        state.asked = dict(event.get("trials") or {})
         state.started_at = event["time"]
     elif name == "stage_started":
         state.stages[event["stage"]] = "running"
@@ -154,6 +81,7 @@ def _fold_sweep(state: SweepState, event: Mapping[str, Any]) -> None:
         state.decisions[event["stage"]] = _payload(event)
     elif name == "resumed":
         state.resumes += 1
+        state.job = dict(event.get("job") or {})
         state.finished_at = state.exit_code = None
         _interrupt_live(state)
     elif name == "sweep_finished":
@@ -166,7 +94,14 @@ def _interrupt_live(state: SweepState) -> None:
     """The driver is gone, and every worker with it: what still ran was interrupted."""
     for trial in state.trials.values():
         if trial.status in ("QUEUED", "RUNNING"):
-            trial.status = "INTERRUPTED"
+            trial.status = "INTERRUPTED" if trial.attempt else "PENDING"
+
+
+def _note(state: SweepState, event: Mapping[str, Any]) -> None:
+    # A note makes no trial: where the plan of its trial is lost, it is one on the sweep.
+    trial = state.trials.get(event.get("trial_id") or "")
+    notes = state.notes if trial is None else trial.notes
+    notes.append(Note(event["time"], event.get("text", "")))
 
 
 def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any]) -> None:
@@ -179,6 +114,7 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
         return
     if name == "queued":
         trial.status = "QUEUED"
+        trial.queued_at = trial.queued_at or event["time"]
     elif name == "started":
         trial.attempt = attempt
         trial.status = "RUNNING"
@@ -186,6 +122,8 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
         trial.ended_at = trial.failure_class = trial.failure_message = None
         trial.resources = dict(event.get("resources") or trial.resources)
         trial.log_path = event.get("log_path", trial.log_path)
+        trial.gpu = event.get("gpu", trial.gpu)
+        trial.job = state.job
         trial.last_seen = event["time"]
     elif name == "progress":
         # The heartbeat of a worker may be read after the end its driver wrote.
@@ -193,6 +131,8 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
             _measure(trial, event)
     elif name == "rung":
         _decide(state, trial, event)
+    elif name == "evaluated":
+        _play(trial, event)
     elif name in _ENDED:
         trial.attempt = attempt
         _measure(trial, event)
@@ -222,11 +162,32 @@ def _measure(trial: TrialRecord, event: Mapping[str, Any]) -> None:
     trial.env_steps = event.get("env_steps", trial.env_steps)
     trial.score = event.get("score", trial.score)
     trial.log_path = event.get("log_path", trial.log_path)
+    trial.wandb_group = event.get("wandb_group", trial.wandb_group)
+    trial.wandb_link = event.get("wandb_link", trial.wandb_link)
     if (seconds := event.get("wall_time_s")) is not None:
         trial.wall_time_by_attempt_s[trial.attempt] = seconds
     for key in ("host_memory_bytes", "host_memory_peak_bytes"):
         if (used := event.get(key)) is not None:
             trial.host_memory_peak_bytes = max(used, trial.host_memory_peak_bytes or 0)
+
+
+def _play(trial: TrialRecord, event: Mapping[str, Any]) -> None:
+    played = Played(
+        time=event["time"],
+        which=event.get("which", ""),
+        protocol=event.get("protocol", ""),
+        seed=event.get("seed", 0),
+        n=event.get("n", 0),
+        return_mean=event.get("return_mean"),
+        return_median=event.get("return_median"),
+        return_iqm=event.get("return_iqm"),
+        return_std=event.get("return_std"),
+        tasks=tuple(event.get("tasks") or ()),
+    )
+    trial.played.append(played)
+    # Of a run that a rung stopped it says nothing that would make it a whole one.
+    if trial.status in DONE_STATUSES:
+        trial.status = "EVALUATED"
 
 
 def _fail(trial: TrialRecord, event: Mapping[str, Any]) -> None:

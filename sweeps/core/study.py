@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeps.core.axes import Axis, Cell, Range
 from sweeps.core.grid import cell_key
+from sweeps.core.schema import DONE_STATUSES
 from sweeps.core.state import TrialRecord
 from sweeps.core.tune import Tune
 
@@ -89,11 +90,11 @@ class Study:
             Trial(self._study, frozen._trial_id).report(score, step=progress)
 
     def ended(self, trial_id: str, status: str, score: float | None) -> None:
-        """COMPLETED counts with its score, STOPPED as pruned, everything else not at all."""
+        """Whole runs count with their score, STOPPED as pruned, everything else not at all."""
         number = self._numbers.pop(trial_id, None)
         if number is None:
             return
-        if status == "COMPLETED" and score is not None:
+        if status in DONE_STATUSES and score is not None:
             self._study.tell(number, score, skip_if_finished=True)
         elif status == "STOPPED":
             self._study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)

@@ -53,6 +53,7 @@ class Sweep:
     cpus_per_trial: float = 0.0  # 0: from the configuration
     gpus_per_trial: float = 0.0  # 0: from the configuration
     wandb: str = "off"
+    goal: str = ""  # the question, in a sentence
 
     @property
     def candidates(self) -> tuple[str, ...]:

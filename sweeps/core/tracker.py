@@ -7,6 +7,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 from flowpwm.config import RunConfig, to_dict
@@ -19,7 +20,12 @@ LONGEST_GOODBYE_S = 2.0  # what is unsent by then stays in the offline files, or
 
 
 class Tracker(Protocol):
-    """Takes reports; used as a context."""
+    """Takes reports; used as a context. `place` says where they go, as keys of a result."""
+
+    @property
+    def place(self) -> Mapping[str, str]:
+        """`wandb_group` and, once the run has one, `wandb_link`."""
+        ...
 
     def log(self, report: Report) -> None:
         """Pass a report on."""
@@ -31,6 +37,8 @@ class Tracker(Protocol):
 
 class NoTracker:
     """Where nothing is asked for."""
+
+    place: Mapping[str, str] = MappingProxyType({})
 
     def log(self, report: Report) -> None:
         """Drop the report."""
@@ -47,6 +55,7 @@ class WandbTracker:
 
     def __init__(self, job: Job, config: RunConfig, log: TrialLog) -> None:
         self._job, self._config, self._log = job, config, log
+        self.place = {"wandb_group": f"{job.sweep}-{job.folder_path.name}"}
         self._rows: queue.Queue[Mapping[str, Any] | None] = queue.Queue(WAITING_ROWS)
         self._dropped = 0
         self._thread = threading.Thread(target=self._feed, name="wandb", daemon=True)
@@ -81,7 +90,7 @@ class WandbTracker:
         try:
             import wandb
 
-            group = f"{job.sweep}-{job.folder_path.name}"
+            group = self.place["wandb_group"]
             run = wandb.init(
                 project="flowpwm",
                 group=group,
@@ -94,6 +103,8 @@ class WandbTracker:
                 dir=str(job.folder_path),
                 settings=wandb.Settings(silent=True, console="off", save_code=False),
             )
+            if run.url:  # offline runs have none
+                self.place = self.place | {"wandb_link": run.url}
             while (row := self._rows.get()) is not None:
                 run.log(dict(row), step=row["epoch"])
             run.finish()

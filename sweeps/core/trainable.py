@@ -13,7 +13,7 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from flowpwm.updates import Diverged
 from sweeps.core.folder import StorageError
 from sweeps.core.jobs import Job
 from sweeps.core.series import SeriesWriter, next_attempt
-from sweeps.core.tracker import open_tracker
+from sweeps.core.tracker import NoTracker, Tracker, open_tracker
 from sweeps.core.triallog import TrialLog
 
 CHECKPOINT_SHARE = 20  # a checkpoint that took t seconds is followed by 20 t seconds of work
@@ -97,6 +97,11 @@ def failure_class(error: BaseException) -> str:
     return "error"
 
 
+def gpu_name(config: RunConfig) -> str | None:
+    """The GPU that a run of `config` computes on in this process; None on a CPU."""
+    return torch.cuda.get_device_name() if config.device == "cuda" else None
+
+
 class StopSignal:
     """Whether to stop: the sweep asks for it, or the Ray node of this worker is gone.
 
@@ -133,6 +138,7 @@ class _Attempt:
     stop: StopSignal
     log: TrialLog
     state: TrainState | None = None
+    tracker: Tracker = field(default_factory=NoTracker)
 
     def result(self) -> dict[str, Any]:
         """Train, and return the last result."""
@@ -150,7 +156,7 @@ class _Attempt:
                 ) as self.series,
                 open_tracker(self.job, config, self.log) as self.tracker,
             ):
-                self._tell(state, kind="started")
+                self._tell(state, kind="started", gpu=gpu_name(config))
                 for report in train(state, self.stop):
                     self._take(state, report)
                 return self._finish(state)
@@ -230,10 +236,10 @@ class _Attempt:
             self.saved_at = time.monotonic()
             self.save_took = self.saved_at - began
 
-    def _tell(self, state: TrainState, kind: str) -> None:
+    def _tell(self, state: TrainState, kind: str, **more: Any) -> None:
         """A line for the driver, which may end the trial here; everything is on disk before."""
         self.series.flush()
-        tune.report(self._standing(state) | {"kind": kind})
+        tune.report(self._standing(state) | {"kind": kind} | more)
         self.reported_at = time.monotonic()
 
     def _standing(self, state: TrainState) -> dict[str, Any]:
@@ -245,6 +251,7 @@ class _Attempt:
             "host_memory_bytes": self.memory_peak or None,
             "wall_time_s": time.monotonic() - self.began,
             "log_path": self.log.relative_path,
+            **self.tracker.place,
         }
 
     def _finish(self, state: TrainState) -> dict[str, Any]:

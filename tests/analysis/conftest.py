@@ -124,7 +124,15 @@ class SweepFolder:
             "wall_time_s": done * seconds_per_epoch,
         }
         if status == "running":
-            self.log.append("progress", trial_id, **measured, host_memory_bytes=1_000_000_000)
+            for i in range(len(returns)):
+                epoch = (i + 1) * every
+                beat = {
+                    "epoch": epoch,
+                    "env_steps": epoch * steps_per_epoch,
+                    "wall_time_s": epoch * seconds_per_epoch,
+                    "host_memory_bytes": memory[i] if memory else 1_000_000_000,
+                }
+                self.log.append("progress", trial_id, **(measured | beat))
         elif status == "failed":
             kind, message = failure
             log_path = f"logs/{trial_id}-{attempt}.log"

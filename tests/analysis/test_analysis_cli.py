@@ -86,13 +86,13 @@ def test_an_empty_sweep_is_no_error(new_sweep, capsys, command):
         (["summary", "{}", "--window", "0"], "window must be at least 1"),
         (["report", "{}", "--score", "x"], "unknown score 'x'"),
         (["status", "{}/nothing"], "no such folder"),
-        (["status", "{}/.."], ""),
+        (["summary", "{}/.."], ""),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(phase3, capsys, args, message):
     path = phase3.finish()
     if args[1] == "{}/..":
-        args = ["status", str(path.parent.parent)]
+        args = ["summary", str(path.parent.parent)]
         message = "not the results folder of a sweep"
     code, out, err = run(capsys, *(arg.format(path) for arg in args))
     assert (code, out) == (2, "")

@@ -138,13 +138,52 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_a_kill() -> None:
 
 def test_a_search_that_waits_for_nothing_says_so_instead_of_waiting_for_ever() -> None:
     errors: list[Exception] = []
-    search = StageSearch(iter([None]), lambda _: {}, lambda: False, errors.append)
+    search = StageSearch(iter([None]), lambda _: {}, lambda _: None, lambda: False, errors.append)
     assert search.suggest("t") == "FINISHED"
     assert "no longer runs" in str(errors[0])
     assert not search.exhausted
 
 
+def search_of(setting: Setting, *, stop: bool = False) -> StageSearch:
+    """One that hands out the plan of the setting."""
+    return StageSearch(
+        iter([setting.plan]),
+        lambda plan: {"trial_id": plan.trial_id},
+        setting.recorder.queued,
+        lambda: stop,
+        setting.errors.append,
+    )
+
+
 def test_after_a_stop_no_trial_is_handed_out(setting: Setting) -> None:
-    search = StageSearch(iter([setting.plan]), lambda _: {}, lambda: True, setting.errors.append)
+    search = search_of(setting, stop=True)
     assert search.suggest("t") == "FINISHED"
     assert not search.exhausted
+    assert setting.record.status == "PENDING"
+
+
+def test_a_trial_that_tune_has_taken_is_queued_until_its_worker_starts(
+    setting: Setting, tmp_path: Path
+) -> None:
+    assert setting.record.status == "PENDING"
+    assert search_of(setting).suggest("t") == {"trial_id": setting.plan.trial_id}
+    assert setting.record.status == "QUEUED"
+    assert [e["event"] for e in read_events(tmp_path)] == ["planned", "queued"]
+    setting.result(EVALUATED | {"kind": "started", "gpu": "H100"})
+    assert (setting.record.status, setting.record.gpu) == ("RUNNING", "H100")
+
+
+def test_a_queue_that_cannot_be_written_ends_the_search_and_not_the_sweep(
+    setting: Setting,
+) -> None:
+    setting.log.close()
+    assert search_of(setting).suggest("t") == "FINISHED"
+    assert isinstance(setting.errors[0], OSError)
+
+
+def test_where_a_run_is_shown_is_known_from_its_first_result_on(setting: Setting) -> None:
+    where = {"wandb_group": "flow_tuning-r1"}
+    setting.result(EVALUATED | {"kind": "started"} | where)
+    setting.result(EVALUATED | where | {"wandb_link": "https://wandb.example/r"})
+    assert setting.record.wandb_group == "flow_tuning-r1"
+    assert setting.record.wandb_link == "https://wandb.example/r"

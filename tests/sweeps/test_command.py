@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sweeps.core.axes import Range
 from sweeps.core.command import parse, usage
@@ -132,3 +133,16 @@ def test_the_help_names_every_axis_and_setting() -> None:
     page = usage(PLAN)
     for word in ("world_model.integrator", "screen.trials", "confirm.seeds", "--resume PATH"):
         assert word in page
+
+
+def test_a_goal_is_a_sentence_whatever_it_looks_like() -> None:
+    sweep, _ = parse(PLAN, ["goal=[12] = uniform(a, b),\n or not?"])
+    assert sweep.goal == "[12] = uniform(a, b), or not?"
+    again = Tune.from_dict(yaml.safe_load(yaml.safe_dump(sweep.to_dict())))
+    assert again == sweep
+
+
+def test_a_sweep_that_was_stored_before_there_were_goals_has_none() -> None:
+    plain = PLAN.to_dict()
+    del plain["goal"]
+    assert Tune.from_dict(plain).goal == ""

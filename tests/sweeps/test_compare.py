@@ -190,10 +190,11 @@ def test_a_bad_comparison_is_refused_in_one_line_and_leaves_nothing(
 
 
 def test_the_page_says_in_what_exactly_each_arm_differs() -> None:
-    sweep = asked("horizon=8", "world_model.substeps=3", "epochs=[100,200]")
+    sweep = asked("horizon=8", "world_model.substeps=3", "epochs=[100,200]", "goal=Which?")
     page = start_page(sweep, check(sweep), 2, "(dry run)")
     lines = " ".join(page.split())
     for part in (
+        "goal Which?",
         "baseline mlp: mlp",
         "flow: world_model.kind mlp -> flow; only flow: world_model.integrator=euler, "
         "world_model.substeps=3,",

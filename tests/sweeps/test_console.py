@@ -109,6 +109,7 @@ def trial(status: str, cause: str | None = None) -> TrialRecord:
         ([trial("COMPLETED")], False, ExitCode.FAILED_TRIALS),
         ([trial("FAILED", "error")], False, ExitCode.ERROR),
         ([trial("COMPLETED"), trial("FAILED", "storage")], True, ExitCode.STORAGE),
+        ([trial("EVALUATED")], True, ExitCode.OK),
     ],
 )
 def test_the_exit_code_says_how_a_sweep_ended(

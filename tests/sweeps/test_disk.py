@@ -106,7 +106,8 @@ def test_no_trial_starts_while_there_is_little_room(tmp_path: Path) -> None:
         return {"trial_id": plan.trial_id}
 
     errors: list[Exception] = []
-    search = StageSearch(plans(), job, lambda: False, errors.append, guard.holds)
+    queued: list[Plan] = []
+    search = StageSearch(plans(), job, queued.append, lambda: False, errors.append, guard.holds)
     assert search.suggest("a") is None and search.suggest("b") is None
     assert errors == []
     (told,) = said
@@ -114,7 +115,7 @@ def test_no_trial_starts_while_there_is_little_room(tmp_path: Path) -> None:
     # Room again, and it is noticed at the next look.
     guard._needed = 1
     guard._looked_at = float("-inf")
-    assert search.suggest("c") == {"trial_id": plan.trial_id}
+    assert search.suggest("c") == {"trial_id": plan.trial_id} and queued == [plan]
     assert said[1].endswith("free again, trials start")
 
 

@@ -37,6 +37,14 @@ def test_identical_scores_do_not_divide_by_zero() -> None:
     assert shrunk({"a": [1.0, 1.0], "b": [1.0, 1.0]}) == {"a": 1.0, "b": 1.0}
 
 
+def test_an_evaluated_trial_counts_as_the_completed_one_that_it_is() -> None:
+    (first, second) = rank([trial("a", 1.0), trial("b", 2.0, "EVALUATED")])
+    assert [(r.config_id, r.score, r.completed) for r in (first, second)] == [
+        ("b", 2.0, True),
+        ("a", 1.0, True),
+    ]
+
+
 def test_completed_configurations_come_before_stopped_ones_whatever_the_score() -> None:
     ranked = rank([trial("a", 1.0), trial("b", 9.0, "STOPPED", 50), trial("c", 2.0)])
     assert [r.config_id for r in ranked] == ["c", "a", "b"]

@@ -31,7 +31,7 @@ def test_a_time_limit_requeues_the_job_and_it_goes_on_in_its_own_folder(job: Slu
         # A later run of somebody else must not be taken for ours.
         other = job.cwd / "results" / "small" / f"99991231T00000{launch}-aaaa"
         other.mkdir()
-        (other / "environment.json").write_text('{"slurm_job": "1"}')
+        (other / "environment.json").write_text('{"job": {"SLURM_JOB_ID": "1"}}')
         (job.cwd / "results" / "small" / "latest").unlink()
         (job.cwd / "results" / "small" / "latest").symlink_to(other.name)
         job.signal_batch(signal.SIGUSR1)

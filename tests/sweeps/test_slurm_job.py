@@ -74,7 +74,7 @@ def test_the_folder_of_a_job_is_made_anew_with_a_token_of_its_own(
 def run_folder(results: Path, name: str, job: str | None) -> Path:
     folder = results / "flow_tuning" / name
     folder.mkdir(parents=True)
-    (folder / "environment.json").write_text(json.dumps({"slurm_job": job}))
+    (folder / "environment.json").write_text(json.dumps({"job": {"SLURM_JOB_ID": job}}))
     return folder
 
 

@@ -138,7 +138,7 @@ def test_a_resumed_study_asks_as_the_uninterrupted_one(tmp_path: Path) -> None:
 
 def test_a_resume_tells_what_ended_late_and_drops_what_never_began(tmp_path: Path) -> None:
     study = Study(tmp_path, LARGE)
-    for name in ("done", "stopped", "running", "lost"):
+    for name in ("done", "stopped", "running", "lost", "played"):
         study.next()
         study.planned(name)
     study.next()  # asked for, but the driver died before it was planned
@@ -146,10 +146,11 @@ def test_a_resume_tells_what_ended_late_and_drops_what_never_began(tmp_path: Pat
         TrialRecord("done", status="COMPLETED", score=3.0),
         TrialRecord("stopped", status="STOPPED", score=1.0),
         TrialRecord("running", status="INTERRUPTED"),
+        TrialRecord("played", status="EVALUATED", score=5.0),
     ]
     resumed = Study(tmp_path, LARGE, records)
     states = [t.state.name for t in trials(tmp_path, LARGE)]
-    assert states == ["COMPLETE", "PRUNED", "RUNNING", "FAIL", "FAIL"]
+    assert states == ["COMPLETE", "PRUNED", "RUNNING", "FAIL", "COMPLETE", "FAIL"]
     resumed.ended("running", "COMPLETED", 4.0)
     assert trials(tmp_path, LARGE)[2].value == 4.0
 

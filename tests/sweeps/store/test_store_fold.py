@@ -156,6 +156,85 @@ def test_planning_again_keeps_what_the_trial_has_done() -> None:
     assert fold(log).trials["t"].status == "COMPLETED"
 
 
+def test_a_queued_trial_is_unfinished_and_one_that_never_began_is_only_planned() -> None:
+    log = events(
+        PLANNED,
+        ("queued", "t", {}),
+        ("planned", "u", {}),
+        ("queued", "u", {}),
+        ("started", "u", {"attempt": 1}),
+        ("queued", "u", {}),  # its worker died, and it waits for another
+        ("resumed", None, {"job": {"SLURM_JOB_ID": "8"}}),
+        ("started", "u", {"attempt": 2}),
+    )
+    queued = fold(log[:2])
+    assert queued.trials["t"].status == "QUEUED"
+    assert queued.trials["t"].queued_at == "2026-01-01T00:00:01"
+    assert [trial.trial_id for trial in queued.unfinished()] == ["t"]
+    resumed = fold(log[:-1])
+    assert resumed.trials["t"].status == "PENDING"
+    assert resumed.trials["u"].status == "INTERRUPTED"
+    assert resumed.trials["u"].job is None
+    assert fold(log).trials["u"].job == {"SLURM_JOB_ID": "8"}
+
+
+def test_notes_are_kept_in_order_and_change_nothing() -> None:
+    log = events(
+        PLANNED,
+        ("started", "t", {"attempt": 1}),
+        ("note", "t", {"text": "first\nof two lines"}),
+        ("note", None, {"text": "on the sweep"}),
+        ("completed", "t", {"attempt": 1, "epoch": 4}),
+        ("note", "t", {"text": "second"}),
+        ("note", "gone", {"text": "its plan is lost"}),
+    )
+    state = fold(log)
+    without = fold(event for event in log if event["event"] != "note")
+    assert [(n.time[-2:], n.text) for n in state.trials["t"].notes] == [
+        ("02", "first\nof two lines"),
+        ("05", "second"),
+    ]
+    assert [note.text for note in state.notes] == ["on the sweep", "its plan is lost"]
+    state.trials["t"].notes.clear()
+    state.notes.clear()
+    assert state == without
+
+
+PLAYED = {
+    "attempt": 1,
+    "which": "best",
+    "protocol": "deterministic/2x/seed7",
+    "seed": 7,
+    "n": 2,
+    "return_mean": 3.0,
+    "tasks": [{"task": "point-mass", "return_mean": 3.0}],
+}
+
+
+def test_an_evaluated_trial_keeps_its_score_and_the_time_it_ended() -> None:
+    log = events(
+        PLANNED,
+        ("started", "t", {"attempt": 1}),
+        ("completed", "t", {"attempt": 1, "epoch": 4, "score": 9.0}),
+        ("evaluated", "t", PLAYED),
+        ("evaluated", "t", PLAYED | {"which": "last", "return_mean": 2.0}),
+    )
+    trial = fold(log).trials["t"]
+    assert (trial.status, trial.final) == ("EVALUATED", True)
+    assert (trial.score, trial.epochs_done) == (9.0, 4)
+    assert trial.ended_at == "2026-01-01T00:00:02"
+    assert [(p.which, p.return_mean, p.time[-2:]) for p in trial.played] == [
+        ("best", 3.0, "03"),
+        ("last", 2.0, "04"),
+    ]
+
+
+def test_a_trial_that_was_stopped_early_stays_so_whoever_plays_it_again() -> None:
+    log = events(PLANNED, ("stopped", "t", {"attempt": 1}), ("evaluated", "t", PLAYED))
+    trial = fold(log).trials["t"]
+    assert (trial.status, len(trial.played)) == ("STOPPED", 1)
+
+
 def test_a_torn_log_folds_to_a_prefix_of_the_story(sweep: Path) -> None:
     whole = read_events(sweep)
     for count in range(len(whole) + 1):
