@@ -11,7 +11,7 @@ from sweeps.core.forecast import Forecast, Range
 from sweeps.core.limits import STOP_S, Limits, folder_bytes, gpu_hours
 from sweeps.core.settings import UsageError
 from sweeps.core.state import TrialRecord
-from tests.sweeps.tiny import PLAN
+from tests.sweeps.tiny import PLAN, SIZES, Process, latest, state_of
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,20 @@ def test_caps_that_will_be_reached_are_told_of_before() -> None:
     assert time_.startswith("time: about 10h00m are needed, --time-limit is 10h00m")
     assert gpu.startswith("GPU-hours: about 10 are needed, --max-gpu-hours is 9")
     assert disk == "disk: up to 1 GB are needed, --max-disk is 500 MB"
+
+
+@pytest.mark.slow
+def test_a_sweep_that_reaches_its_time_limit_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    endless = [*SIZES, "epochs=100000", "integrator=[euler]", "substeps=[1]", "screen.trials=1"]
+    began = time.monotonic()
+    process = Process(tmp_path, *endless, "--time-limit", "100s", "--no-canary")
+    try:
+        assert process.end() == 75, process.text
+    finally:
+        process.kill()
+    assert time.monotonic() - began < 120
+    assert "flow_tuning interrupted by --time-limit 2m" in process.text
+    assert "--resume" in process.text
+    (trial,) = state_of(latest(tmp_path)).trials.values()
+    assert trial.status == "INTERRUPTED" and trial.epochs_done > 0
+    assert (latest(tmp_path) / "checkpoints" / trial.trial_id / "last" / "training.pt").exists()
