@@ -78,9 +78,12 @@ class Stages(Generic[S]):
         yield from self._left(self._recorder.of_stage(stage))
 
     def _plan(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
-        plan = make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
+        plan = self._compose(arm, stage, cell, seed)
         self._recorder.planned(plan)
         return plan
+
+    def _compose(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
+        return make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
 
     def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
         """What still has to run; a trial that a rung stopped is done, even if nobody noted it."""
@@ -123,11 +126,13 @@ class TuneStages(Stages[Tune]):
     ) -> None:
         super().__init__(sweep, recorder, gpu_bytes)
         self._make_source = make_source
-        self.brackets = Brackets(sweep.screen.rungs, sweep.screen.reduction)
-        self.brackets.replay(
-            (rung.bracket, rung.milestone, rung.trial_id, rung.score)
-            for rung in recorder.state.rungs
+        self.brackets = Brackets(
+            sweep.screen.rungs,
+            sweep.screen.reduction,
+            margin=sweep.screen.margin,
+            score_se=sweep.screen.score_se,
         )
+        self.brackets.replay(recorder.state.rungs)
 
     def plans(self) -> Iterator[Plan | None]:
         """The trials of the three stages, each as soon as it is known."""

@@ -29,6 +29,7 @@ class Rung:
     cutoff: float | None
     decision: str  # "continue" | "stop"
     attempt: int
+    variance: float | None = None  # of the score, as the trial's last evaluations show it
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,7 @@ def _decide(state: SweepState, trial: TrialRecord, event: Mapping[str, Any]) -> 
         event.get("cutoff"),
         event["decision"],
         event.get("attempt", trial.attempt),
+        event.get("variance"),
     )
     known = {(old.bracket, old.milestone) for old in trial.rungs}
     if (rung.bracket, rung.milestone) not in known:
