@@ -85,13 +85,16 @@ class Stages(Generic[S]):
     def _compose(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
         return make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
 
+    def _again(self, record: TrialRecord) -> Plan:
+        return plan_again(record, self._sweep, self._gpu_bytes)
+
     def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
         """What still has to run; a trial that a rung stopped is done, even if nobody noted it."""
         for record in records:
             if record.stop_decided and not record.final:
                 self._recorder.ended(record.trial_id, "stopped", {})
             elif not record.final:
-                yield plan_again(record, self._sweep, self._gpu_bytes)
+                yield self._again(record)
 
     def _begin(self, stage: str) -> None:
         if stage not in self._recorder.state.stages:
