@@ -93,6 +93,8 @@ class Recording:
 
     def cover(self, sweep: Tune) -> RecordedTune:
         """The sweep over the cells that take part. Raises UsageError for too few of them."""
+        if sweep.cell_count() == math.inf:
+            raise UsageError("an axis with a numeric range cannot be played from recorded runs")
         planner = Planner(sweep)
         kept = [
             (cell_key(cell), config)

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,8 @@ _EPILOG = """\
 key=value takes the words of a sweep: screen.trials screen.rungs screen.reduction screen.margin
 screen.score_se select.top select.seeds confirm.seeds max_nfe, an axis of the space, a preset.
 The space without any: integrator x substeps x wm_batch_size, 48 cells of 15,000 epochs.
+
+Every number is a mean over the repetitions ± its standard error.
 
 value     true score of the pick, in standard deviations between configurations, 0: a middling one
 optimism  reported minus true score, same unit
@@ -161,8 +164,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    if args.json is not None and (args.json.is_dir() or not args.json.absolute().parent.is_dir()):
-        raise UsageError(f"--json {args.json}: no such folder, or a folder itself")
+    if args.json is not None:
+        _check_file(args.json)
     base = SWEEP if args.recorded is None else recorded_sweep(args.recorded)
     sweep, options = parse(base, args.words)
     if options != Options():
@@ -185,27 +188,39 @@ def _main(args: argparse.Namespace) -> int:
         def world(rep: int) -> World:
             return RecordedWorld(sweep, recording, (args.seed, rep))
 
+    print(_header(sweep, about, args), flush=True)
     found = compare(sweep, world, args.against, reps=args.reps, workers=args.workers)
-    print(_page(sweep, about, found, args))
+    print(_table(found))
     if args.json is not None:
         write_atomic(args.json, json.dumps(_plain(sweep, about, found, args), indent=1).encode())
     return ExitCode.OK if found.answered("staged") else ExitCode.ERROR
 
 
-def _page(
-    sweep: Tune, about: Mapping[str, float], found: Comparison, args: argparse.Namespace
-) -> str:
+def _check_file(path: Path) -> None:
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise UsageError(f"--json {path}: is a folder")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--json {path}: no folder {folder} that can be written")
+
+
+def _header(sweep: Tune, about: Mapping[str, float], args: argparse.Namespace) -> str:
     screen, cells = sweep.screen, sweep.cell_count()
     rungs = " ".join(f"{fraction:.0%}" for fraction in screen.rungs) or "none"
+    kind = "synthetic" if args.recorded is None else "recorded"
     settings = "  ".join(f"{name} {value:.3g}" for name, value in about.items())
-    best = "" if found.best is None else f"; the best cell is worth {found.best}"
     rows = [
         f"protocol   screen {screen.trials} of {cells:.0f} cells, rungs {rungs}, "
         f"1 in {screen.reduction:g} goes on, margin {screen.margin:g}; "
         f"select {sweep.select.top} x {len(sweep.select.seeds)} seeds; "
         f"confirm {len(sweep.confirm.seeds)} seeds",
-        f"worlds     {args.reps} {'synthetic' if args.recorded is None else 'recorded'}, "
-        f"{settings}; seed {args.seed}, {args.workers} workers{best}",
+        f"worlds     {args.reps} {kind}, {settings}; seed {args.seed}, {args.workers} workers",
+    ]
+    return "\n".join(rows)
+
+
+def _table(found: Comparison) -> str:
+    rows = [
         "",
         _line("strategy", ["value", "optimism", "runs", "hours", "wall h", "staged is better by"]),
     ]
@@ -213,6 +228,8 @@ def _page(
         numbers = [str(found.estimate(name, measure)) for measure in MEASURES]
         gain = "" if name == "staged" else str(found.gain(name))
         rows.append(_line(name, [*numbers, gain]))
+    if found.best is not None:
+        rows.append(_line("best cell", [str(found.best)]))
     rows += ["", *(f"{name:10} {_doc(name)}{_failures(found, name)}" for name in found.outcomes)]
     return "\n".join(row.rstrip() for row in rows)
 

@@ -87,19 +87,26 @@ class SyntheticWorld:
     sd = 1.0
 
     def __init__(self, sweep: Tune, shape: Shape, seed: tuple[int, ...]) -> None:
-        self.middle = LEARNED * -math.expm1(-1 / PACE) + shape.anneal
-        self._space = sweep.space
-        self._baseline = sweep.baseline
         self._shape = shape
         self._seed = seed
-        self._longest = longest(sweep)
+        self._baseline = sweep.baseline
+        config = longest(sweep)
+        self._longest = config.epochs
+        self.middle = _end(self._curve(config, evaluated(config), 0.0, PACE))
+        # A longer run gains by its curve; a single value has nothing to differ from.
+        self._axes = {
+            key: axis
+            for key, axis in sweep.space.items()
+            if key != "epochs" and (isinstance(axis, Range) or len(axis) > 1)
+        }
 
     def run(self, plan: Plan) -> Run:
         """The run of one configuration on one seed."""
         config, shape = plan.config, self._shape
         rng = self._rng("run", cell_key(plan.cell), plan.arm, str(config.seed))
         epochs = evaluated(config)
-        returns = self._curve(plan, epochs, rng.normal(0.0, shape.rho))
+        reached = self._effect(plan) + rng.normal(0.0, shape.rho)
+        returns = self._curve(config, epochs, reached, self._pace(plan))
         noise = shape.noise * math.sqrt(EPISODES / config.evaluation.episodes)
         returns += rng.normal(0.0, noise, len(epochs))
         breaks_at = rng.uniform(0.1, 0.9)
@@ -113,35 +120,38 @@ class SyntheticWorld:
         """The expected score at the end; NaN for a cell that does not get there."""
         if self._fate(plan):
             return math.nan
-        return float(self._curve(plan, evaluated(plan.config), 0.0)[-SCORE_WINDOW:].mean())
+        epochs = evaluated(plan.config)
+        return _end(self._curve(plan.config, epochs, self._effect(plan), self._pace(plan)))
 
     def _curve(
-        self, plan: Plan, epochs: Int[np.ndarray, " E"], of_seed: float
+        self, config: RunConfig, epochs: Int[np.ndarray, " E"], effect: float, pace: float
     ) -> Float[np.ndarray, " E"]:
-        key = cell_key(plan.cell)
-        pace = PACE * math.exp(self._rng("pace", key).normal(0.0, PACE_SPREAD))
         learned = -np.expm1(-epochs / (pace * self._longest))
-        reached = LEARNED + self._effect(plan) + of_seed
-        return reached * learned + self._shape.anneal * fallen(plan.config, epochs)
+        return (LEARNED + effect) * learned + self._shape.anneal * fallen(config, epochs)
+
+    def _pace(self, plan: Plan) -> float:
+        return PACE * math.exp(self._rng("pace", cell_key(plan.cell)).normal(0.0, PACE_SPREAD))
 
     def _effect(self, plan: Plan) -> float:
         if plan.arm == self._baseline:
             return 0.0
-        # What a longer run gains is in its curve already.
-        axes = {key: axis for key, axis in self._space.items() if key != "epochs"}
-        main = [self._main(key, axis, plan.cell[key]) for key, axis in axes.items()]
         own = self._rng("own", cell_key(plan.cell)).normal()
-        together = sum(main) / math.sqrt(len(main)) if main else own
+        main = [self._main(key, axis, plan.cell[key]) for key, axis in self._axes.items()]
+        if not main:
+            return own
+        together = sum(main) / math.sqrt(len(main))
         return math.sqrt(MAIN_EFFECTS) * together + math.sqrt(1 - MAIN_EFFECTS) * own
 
     def _main(self, key: str, axis: Axis, value: Any) -> float:
+        """The effect of a value: over its axis the mean is 0 and the variance 1."""
+        rng = self._rng("main", key)
         if not isinstance(axis, Range):
-            return self._rng("main", key, repr(value)).normal()
+            effects = rng.normal(size=len(axis))
+            return float((effects - effects.mean())[axis.index(value)] / effects.std())
         bounds = (value, axis.low, axis.high)
         where, low, high = map(math.log, bounds) if axis.log else bounds
-        # One smooth hill with variance 1 over the range.
-        top = self._rng("main", key).uniform()
-        return math.sqrt(2) * math.cos(math.pi * ((where - low) / (high - low) - top))
+        # One smooth hill, wherever its top is.
+        return math.sqrt(2) * math.cos(2 * math.pi * ((where - low) / (high - low) - rng.uniform()))
 
     def _fate(self, plan: Plan) -> str:
         if plan.arm == self._baseline:
@@ -170,9 +180,13 @@ def fallen(config: RunConfig, epochs: Int[np.ndarray, " E"]) -> Float[np.ndarray
     return (1 - np.cos(math.pi * share)) / 2 if config.optim.schedule == "cosine" else share
 
 
-def longest(sweep: Tune) -> float:
-    """Epochs of the longest run of a sweep."""
-    axis = sweep.space.get("epochs")
-    if isinstance(axis, Range):
-        return axis.high
-    return max(axis) if axis else compose_trial(sweep, sweep.baseline, "screen", {}, 0).epochs
+def longest(sweep: Tune) -> RunConfig:
+    """The configuration of the longest run of a sweep, but for the candidate's own axes."""
+    axis = sweep.space.get("epochs", ())
+    values = axis.corners() if isinstance(axis, Range) else axis
+    cell = {"epochs": int(max(values))} if values else {}
+    return compose_trial(sweep, sweep.baseline, "screen", cell, sweep.screen.seed)
+
+
+def _end(returns: Float[np.ndarray, " E"]) -> float:
+    return float(returns[-SCORE_WINDOW:].mean())

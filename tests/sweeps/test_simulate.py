@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from sweeps.core.strategies import RIVALS, Budget, RandomSearch, ScreenAlone, Se
 from sweeps.core.study import JOURNAL, Study
 from sweeps.core.tournament import Estimate, compare
 from sweeps.core.tune import Confirm, Screen, Select, Tune
-from tests.sweeps.tiny import PLAN
+from tests.sweeps.tiny import PLAN, ROOT
 
 SMALL = dataclasses.replace(
     PLAN,
@@ -262,6 +264,14 @@ def test_a_run_depends_on_its_cell_and_seed_alone_and_seeds_have_the_scatter_ask
     assert np.std([end(seed) for seed in range(100, 300)]) == pytest.approx(1.5, rel=0.15)
 
 
+def test_cells_differ_by_one_unit_and_the_middling_one_is_in_their_middle() -> None:
+    quiet = Shape(rho=0.0, noise=0.0, anneal=1.0, oom=0.0, nan=0.0)
+    worlds = [SyntheticWorld(SMALL, quiet, (seed,)) for seed in range(40)]
+    truths = np.array([[world.truth(plan) - world.middle for plan in cells()] for world in worlds])
+    assert truths.std() == pytest.approx(1.0, rel=0.1)
+    assert truths.mean() == pytest.approx(0.0, abs=0.1)
+
+
 def test_so_many_workers_run_so_many_trials_at_a_time() -> None:
     world = SyntheticWorld(SMALL, HEALTHY, (0,))
     one = Driver(world, workers=1).played()
@@ -387,6 +397,14 @@ def test_help_names_the_words_and_the_units(capsys: pytest.CaptureFixture[str]) 
     assert max(map(len, page.splitlines())) <= 100
 
 
+def test_simulating_loads_no_ray() -> None:
+    code = "import sys, sweeps.core.simulate; print({'ray', 'analysis'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -400,7 +418,8 @@ def test_help_names_the_words_and_the_units(capsys: pytest.CaptureFixture[str]) 
         (["--noise", "much"], "argument --noise: must be a number, got 'much'"),
         (["--against", "hyperband"], "unknown rival 'hyperband'; known: asha, random, seeds, none"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
-        (["--json", "missing/folder/a.json"], "--json missing/folder/a.json: no such folder"),
+        (["--json", "missing/folder/a.json"], "--json missing/folder/a.json: no folder"),
+        (["--json", "."], "--json .: is a folder"),
         (["--recorded", "missing"], "missing: no sweep there (No such file or directory"),
         (["screen.trials=0"], "screen.trials must be a whole number of at least 1, got 0"),
         (["screen.trails=3"], "unknown key 'screen.trails'. Did you mean 'screen.trials'?"),
