@@ -11,9 +11,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from flowpwm.checks import ConfigError
 from sweeps.core.check import check
@@ -23,8 +22,9 @@ from sweeps.core.recorded import RecordedWorld, Recording, recorded_sweep
 from sweeps.core.schema import ExitCode
 from sweeps.core.settings import UsageError
 from sweeps.core.simulated import Shape, SyntheticWorld, World
+from sweeps.core.simulation_page import Played, header, plain, table
 from sweeps.core.strategies import RIVALS
-from sweeps.core.tournament import Comparison, Estimate, compare
+from sweeps.core.tournament import compare
 from sweeps.core.tune import Confirm, Screen, Select, Tune
 
 SWEEP = Tune(
@@ -44,8 +44,6 @@ SWEEP = Tune(
     select=Select(top=4, seeds=(100, 101, 102)),
     confirm=Confirm(seeds=tuple(range(1000, 1008))),
 )
-STAGED = "screen, select, confirm: the protocol above"
-MEASURES = ("value", "optimism", "runs", "hours", "wall_hours")
 _DESCRIPTION = """\
 Try a protocol before it is paid for: the whole sweep (screen, select, confirm) is played many times
 in simulated time, with the scheduler of real sweeps. Says what its pick is truly worth, how much
@@ -175,7 +173,7 @@ def _main(args: argparse.Namespace) -> int:
         shape = Shape(args.rho, args.noise, args.anneal, args.oom, args.nan)
         if shape.oom + shape.nan > 1:
             raise UsageError(f"--oom and --nan together are at most 1, got {shape.oom + shape.nan}")
-        about: dict[str, Any] = dataclasses.asdict(shape)
+        about: dict[str, float] = dataclasses.asdict(shape)
 
         def world(rep: int) -> World:
             return SyntheticWorld(sweep, shape, (args.seed, rep))
@@ -188,11 +186,13 @@ def _main(args: argparse.Namespace) -> int:
         def world(rep: int) -> World:
             return RecordedWorld(sweep, recording, (args.seed, rep))
 
-    print(_header(sweep, about, args), flush=True)
+    recorded = None if args.recorded is None else str(args.recorded)
+    played = Played(args.reps, args.seed, args.workers, recorded, about)
+    print(header(sweep, played), flush=True)
     found = compare(sweep, world, args.against, reps=args.reps, workers=args.workers)
-    print(_table(found))
+    print(table(found))
     if args.json is not None:
-        write_atomic(args.json, json.dumps(_plain(sweep, about, found, args), indent=1).encode())
+        write_atomic(args.json, json.dumps(plain(sweep, played, found), indent=1).encode())
     return ExitCode.OK if found.answered("staged") else ExitCode.ERROR
 
 
@@ -202,76 +202,6 @@ def _check_file(path: Path) -> None:
         raise UsageError(f"--json {path}: is a folder")
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"--json {path}: no folder {folder} that can be written")
-
-
-def _header(sweep: Tune, about: Mapping[str, float], args: argparse.Namespace) -> str:
-    screen, cells = sweep.screen, sweep.cell_count()
-    rungs = " ".join(f"{fraction:.0%}" for fraction in screen.rungs) or "none"
-    kind = "synthetic" if args.recorded is None else "recorded"
-    settings = "  ".join(f"{name} {value:.3g}" for name, value in about.items())
-    rows = [
-        f"protocol   screen {screen.trials} of {cells:.0f} cells, rungs {rungs}, "
-        f"1 in {screen.reduction:g} goes on, margin {screen.margin:g}; "
-        f"select {sweep.select.top} x {len(sweep.select.seeds)} seeds; "
-        f"confirm {len(sweep.confirm.seeds)} seeds",
-        f"worlds     {args.reps} {kind}, {settings}; seed {args.seed}, {args.workers} workers",
-    ]
-    return "\n".join(rows)
-
-
-def _table(found: Comparison) -> str:
-    rows = [
-        "",
-        _line("strategy", ["value", "optimism", "runs", "hours", "wall h", "staged is better by"]),
-    ]
-    for name in found.outcomes:
-        numbers = [str(found.estimate(name, measure)) for measure in MEASURES]
-        gain = "" if name == "staged" else str(found.gain(name))
-        rows.append(_line(name, [*numbers, gain]))
-    if found.best is not None:
-        rows.append(_line("best cell", [str(found.best)]))
-    rows += ["", *(f"{name:10} {_doc(name)}{_failures(found, name)}" for name in found.outcomes)]
-    return "\n".join(row.rstrip() for row in rows)
-
-
-def _line(name: str, cells: Sequence[str]) -> str:
-    return f"{name:10} " + "  ".join(f"{cell:>14}" for cell in cells)
-
-
-def _doc(name: str) -> str:
-    return STAGED if name == "staged" else RIVALS[name].doc
-
-
-def _failures(found: Comparison, name: str) -> str:
-    lost = len(found.outcomes[name]) - found.answered(name)
-    return f"; {lost} sweeps came to no answer" if lost else ""
-
-
-def _plain(
-    sweep: Tune, about: Mapping[str, float], found: Comparison, args: argparse.Namespace
-) -> dict[str, Any]:
-    def estimate(value: Estimate) -> dict[str, float | None]:
-        pairs = dataclasses.asdict(value).items()
-        return {key: number if math.isfinite(number) else None for key, number in pairs}
-
-    return {
-        "reps": args.reps,
-        "seed": args.seed,
-        "workers": args.workers,
-        "recorded": None if args.recorded is None else str(args.recorded),
-        "world": dict(about),
-        "sweep": sweep.to_dict(),
-        "best": None if found.best is None else estimate(found.best),
-        "strategies": {
-            name: {
-                "doc": _doc(name),
-                "n": found.answered(name),
-                **{measure: estimate(found.estimate(name, measure)) for measure in MEASURES},
-                "staged_is_better_by": estimate(found.gain(name)),
-            }
-            for name in found.outcomes
-        },
-    }
 
 
 if __name__ == "__main__":

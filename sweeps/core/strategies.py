@@ -67,7 +67,7 @@ class Setting:
     def play(
         self, stages: type[SimulatedStages], sweep: Tune, source: SourceMaker
     ) -> Outcome | None:
-        """Run the stages and take the best of the last one; None where nothing succeeded."""
+        """Run the stages and take the best of the last one; None where that came to no end."""
         recorder = Recorder(MemoryLog())
         cluster = Cluster(self.world, self.workers)
         try:
@@ -78,10 +78,12 @@ class Setting:
         trials = [trial for trial in recorder.trials() if trial.arm == sweep.candidate]
         return self._outcome(trials, cluster)
 
-    def _outcome(self, trials: list[TrialRecord], cluster: Cluster) -> Outcome:
+    def _outcome(self, trials: list[TrialRecord], cluster: Cluster) -> Outcome | None:
         last = trials[-1].stage
         pick = rank(trial for trial in trials if trial.stage == last)[0]
         truth = self.world.truth(self._plan_of(pick, trials))
+        if math.isnan(truth):
+            return None  # all that came further failed, and so would this one
         screened = [trial for trial in trials if trial.stage == "screen"]
         return Outcome(
             value=(truth - self.world.middle) / self.world.sd,
@@ -132,9 +134,9 @@ class RandomSearch:
         self._sweep = sweep
         self._random = random.Random(sweep.search_seed)
         self._seen = {cell_key(record.params) for record in known}
-        finite = sweep.cell_count() < math.inf
-        self._left = list(sweep.cells()) if finite else None
-        if self._left is not None:
+        self._left: list[Cell] | None = None
+        if sweep.cell_count() < math.inf:
+            self._left = [cell for cell in sweep.cells() if cell_key(cell) not in self._seen]
             self._random.shuffle(self._left)
 
     def next(self) -> Cell | None:
