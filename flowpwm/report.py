@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -139,3 +139,15 @@ class Report:
     def return_mean(self) -> float:
         """Mean return over the tasks, each weighing the same. Raises ValueError without any."""
         return statistics.fmean(evaluation.mean for evaluation in self.evaluations)
+
+
+def variance_of_mean(evaluations: Sequence[float]) -> float | None:
+    """Variance of the mean of evaluations in a row; None for fewer than two.
+
+    From successive differences (von Neumann 1941): learning moves the evaluations too, and their
+    plain variance would count that as noise.
+    """
+    if len(evaluations) < 2:
+        return None
+    differences = np.diff(np.asarray(evaluations, dtype=float))
+    return float(np.mean(differences**2) / 2 / len(evaluations))

@@ -22,6 +22,7 @@ from flowpwm.experience import Experience
 from flowpwm.modes import MODES
 from flowpwm.preflight import preflight, require_device
 from flowpwm.pretrained import load_into
+from flowpwm.report import variance_of_mean
 from flowpwm.returns import RunningScale
 
 _PLAIN = (
@@ -159,6 +160,11 @@ class TrainState:
     def score(self) -> float | None:
         """Mean of the newest evaluations, None before the first."""
         return float(np.mean(self.recent_scores)) if self.recent_scores else None
+
+    @property
+    def score_variance(self) -> float | None:
+        """Variance of the score from evaluation to evaluation, None before the second one."""
+        return variance_of_mean(self.recent_scores)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain Python only, so that it loads without executing pickles."""

@@ -39,24 +39,14 @@ class EventCallback(tune.Callback):
     ) -> None:
         """A start, an evaluation, a heartbeat, or the last word of a worker."""
         trial_id = trial.config["trial_id"]
-        outcome = result.get("outcome")
-        if outcome == "interrupted" and not result["attempt"]:
+        if result.get("outcome") == "interrupted" and not result["attempt"]:
             return  # it was about to start when the sweep was stopped
-        if outcome is not None:
-            self._recorder.ended(trial_id, outcome, result)
-        elif result.get("kind") == "started":
-            self._recorder.started(trial_id, result)
-        else:
-            self._recorder.progressed(trial_id, result)
+        self._recorder.heard(trial_id, result)
 
     @_guarded
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """The end of a trial; one that a rung stopped has not said so itself."""
-        record = self._recorder.state.trials[trial.config["trial_id"]]
-        if record.stop_decided and not record.final:
-            last = record.rungs[-1]
-            message = f"below the cut at {last.milestone:,} {record.progress_unit}"
-            self._recorder.ended(record.trial_id, "stopped", {"message": message})
+        self._recorder.left(trial.config["trial_id"])
 
     @_guarded
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

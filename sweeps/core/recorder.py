@@ -6,9 +6,8 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-from sweeps.core.events import EventLog
 from sweeps.core.grid import Source
 from sweeps.core.plan import Plan
 from sweeps.core.rungs import Decision
@@ -21,10 +20,18 @@ _RESULT_KEYS = (
 )
 
 
+class Log(Protocol):
+    """Where events are kept: `events.EventLog`, or the memory of a simulation."""
+
+    def append(self, event: str, trial_id: str | None = None, **payload: Any) -> None:
+        """Keep one event."""
+        ...
+
+
 class Recorder:
     """Appends events and keeps the records they lead to; safe to share between threads."""
 
-    def __init__(self, log: EventLog, events: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(self, log: Log, events: Iterable[dict[str, Any]] = ()) -> None:
         events = list(events)
         self.state: SweepState = fold(events)
         self.listeners: list[Listener] = []
@@ -85,6 +92,7 @@ class Recorder:
             score=decision.score,
             cutoff=decision.cutoff,
             decision="continue" if decision.go_on else "stop",
+            variance=decision.variance,
         )
 
     def ended(self, trial_id: str, event: str, result: Mapping[str, Any]) -> None:
@@ -100,6 +108,24 @@ class Recorder:
         record = self.state.trials[trial_id]
         if self.source is not None and record.final:
             self.source.ended(trial_id, record.status, record.score)
+
+    def heard(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """What a worker said: a start, an evaluation, a heartbeat or its last word."""
+        outcome = result.get("outcome")
+        if outcome is not None:
+            self.ended(trial_id, outcome, result)
+        elif result.get("kind") == "started":
+            self.started(trial_id, result)
+        else:
+            self.progressed(trial_id, result)
+
+    def left(self, trial_id: str) -> None:
+        """A worker is done with a trial; where a rung stopped it, it has not said so itself."""
+        record = self.state.trials[trial_id]
+        if record.stop_decided and not record.final:
+            last = record.rungs[-1]
+            message = f"below the cut at {last.milestone:,} {record.progress_unit}"
+            self.ended(trial_id, "stopped", {"message": message})
 
     def of_stage(self, stage: str) -> list[TrialRecord]:
         """The trials of a stage in the order they were planned."""

@@ -19,6 +19,7 @@ class Rung:
     cutoff: float | None
     decision: str  # "continue" | "stop"
     attempt: int
+    variance: float | None = None  # of the score, as the trial's last evaluations show it
 
 
 @dataclass(frozen=True)

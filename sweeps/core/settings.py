@@ -43,6 +43,12 @@ def _number(name: str, value: Any, above: float) -> float:
     return float(value)
 
 
+def _not_negative(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        raise UsageError(f"{name} must be a number of at least 0, got {value!r}")
+    return float(value)
+
+
 def _fractions(name: str, value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [value]
     if not all(type(v) is float and 0 < v < 1 for v in values):
@@ -81,6 +87,12 @@ TUNE_SETTINGS: dict[str, Setting] = {
     "screen.rungs": Setting("screen.rungs", _fractions, "fractions of the budget, or [] for none"),
     "screen.reduction": Setting(
         "screen.reduction", lambda n, v: _number(n, v, 1), "1 in so many passes a rung"
+    ),
+    "screen.margin": Setting(
+        "screen.margin", _not_negative, "standard errors below the cut that still pass a rung"
+    ),
+    "screen.score_se": Setting(
+        "screen.score_se", _not_negative, "standard error of a score; 0: from the last evaluations"
     ),
     "screen.episodes": Setting("screen.episodes", _whole, "episodes an evaluation"),
     "select.top": Setting("select.top", _whole, "configurations selected from"),

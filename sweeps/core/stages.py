@@ -78,9 +78,15 @@ class Stages(Generic[S]):
         yield from self._left(self._recorder.of_stage(stage))
 
     def _plan(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
-        plan = make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
+        plan = self._compose(arm, stage, cell, seed)
         self._recorder.planned(plan)
         return plan
+
+    def _compose(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
+        return make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
+
+    def _again(self, record: TrialRecord) -> Plan:
+        return plan_again(record, self._sweep, self._gpu_bytes)
 
     def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
         """What still has to run; a trial that a rung stopped is done, even if nobody noted it."""
@@ -88,7 +94,7 @@ class Stages(Generic[S]):
             if record.stop_decided and not record.final:
                 self._recorder.ended(record.trial_id, "stopped", {})
             elif not record.final:
-                yield plan_again(record, self._sweep, self._gpu_bytes)
+                yield self._again(record)
 
     def _begin(self, stage: str) -> None:
         if stage not in self._recorder.state.stages:
@@ -123,11 +129,13 @@ class TuneStages(Stages[Tune]):
     ) -> None:
         super().__init__(sweep, recorder, gpu_bytes)
         self._make_source = make_source
-        self.brackets = Brackets(sweep.screen.rungs, sweep.screen.reduction)
-        self.brackets.replay(
-            (rung.bracket, rung.milestone, rung.trial_id, rung.score)
-            for rung in recorder.state.rungs
+        self.brackets = Brackets(
+            sweep.screen.rungs,
+            sweep.screen.reduction,
+            margin=sweep.screen.margin,
+            score_se=sweep.screen.score_se,
         )
+        self.brackets.replay(recorder.state.rungs)
 
     def plans(self) -> Iterator[Plan | None]:
         """The trials of the three stages, each as soon as it is known."""

@@ -52,6 +52,7 @@ def _tune_rows(sweep: Tune, checked: Checked) -> Iterator[str]:
     how = "grid" if is_enumerable(sweep) else "Optuna TPE"
     rungs = " ".join(f"{fraction:.0%}" for fraction in sweep.screen.rungs) or "none"
     unit = "epochs" if checked.largest.progress == "epoch" else "env steps"
+    spared = f" (less {sweep.screen.margin:g} SE)" if sweep.screen.margin else ""
     shared = [last_name(axis) for axis in sweep.shared(sweep.space)]
     copied = f" with the winner's {', '.join(shared)}" if shared else ""
     space = " x ".join(axis_text(key, axis) for key, axis in sweep.space.items())
@@ -71,8 +72,8 @@ def _tune_rows(sweep: Tune, checked: Checked) -> Iterator[str]:
     yield row(
         "schedule",
         f"screen {trials['screen']} trials, halving in {unit} at {rungs} of a run's "
-        f"budget, 1 in {sweep.screen.reduction:g} goes on, one bracket an epochs value; select "
-        f"{trials['select']} and confirm {trials['confirm']} trials to their end",
+        f"budget, 1 in {sweep.screen.reduction:g} goes on{spared}, one bracket an epochs value; "
+        f"select {trials['select']} and confirm {trials['confirm']} trials to their end",
     )
 
 

@@ -206,6 +206,7 @@ def _decide(state: SweepState, trial: TrialRecord, event: Mapping[str, Any]) -> 
         event.get("cutoff"),
         event["decision"],
         event.get("attempt", trial.attempt),
+        event.get("variance"),
     )
     known = {(old.bracket, old.milestone) for old in trial.rungs}
     if (rung.bracket, rung.milestone) not in known:

@@ -18,7 +18,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.storages import JournalStorage
+from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -36,20 +36,19 @@ _MOST_REPEATS = 20
 class Study:
     """An Optuna study in a journal file of the run folder, where a resume finds it again.
 
-    `records` are the trials of an earlier driver: what ended after the journal's last line is
-    told now, and suggestions that never became a trial are dropped.
+    Without a folder it is kept in memory, for simulations. `records` are the trials of an earlier
+    driver: what ended after the journal's last line is told now, and suggestions that never
+    became a trial are dropped.
     """
 
-    def __init__(self, folder: Path, sweep: Tune, records: Iterable[TrialRecord] = ()) -> None:
+    def __init__(
+        self, folder: Path | None, sweep: Tune, records: Iterable[TrialRecord] = ()
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        journal = folder / JOURNAL
-        # The folder has one owner: a lock that is found belongs to a driver that was killed.
-        Path(f"{journal}.lock").unlink(missing_ok=True)
-        _cut_torn_line(journal)
         self._sweep = sweep
         self._study = optuna.create_study(
             study_name=sweep.name,
-            storage=JournalStorage(JournalFileBackend(str(journal))),
+            storage=InMemoryStorage() if folder is None else _open_journal(folder / JOURNAL),
             direction="maximize",
             load_if_exists=True,
         )
@@ -85,7 +84,7 @@ class Study:
         """Record an intermediate value; a step that was recorded before is left as it is."""
         if trial_id not in self._numbers:
             return
-        frozen = self._study.trials[self._numbers[trial_id]]
+        frozen = self._trials()[self._numbers[trial_id]]
         if not frozen.state.is_finished() and progress not in frozen.intermediate_values:
             Trial(self._study, frozen._trial_id).report(score, step=progress)
 
@@ -137,6 +136,13 @@ def _distribution(axis: Axis) -> BaseDistribution:
     if axis.integer:
         return IntDistribution(int(axis.low), int(axis.high))
     return FloatDistribution(axis.low, axis.high, log=axis.log)
+
+
+def _open_journal(journal: Path) -> JournalStorage:
+    # The folder has one owner: a lock that is found belongs to a driver that was killed.
+    Path(f"{journal}.lock").unlink(missing_ok=True)
+    _cut_torn_line(journal)
+    return JournalStorage(JournalFileBackend(str(journal)))
 
 
 def _cut_torn_line(journal: Path) -> None:

@@ -248,6 +248,7 @@ class _Attempt:
             "epoch": state.epoch,
             "env_steps": state.env_steps,
             "score": state.score,
+            "score_variance": state.score_variance,
             "host_memory_bytes": self.memory_peak or None,
             "wall_time_s": time.monotonic() - self.began,
             "log_path": self.log.relative_path,

@@ -28,13 +28,16 @@ class Screen:
     """Many configurations on one seed each, under early stopping.
 
     `rungs` are the fractions of a trial's budget at which it is compared with the others of its
-    bracket; 1 in `reduction` of them goes on.
+    bracket; 1 in `reduction` of them goes on. Less than `margin` standard errors of a score below
+    the cut a trial goes on too; `score_se` is that standard error, 0: from the last evaluations.
     """
 
     trials: int = 8
     seed: int = 0
     rungs: tuple[float, ...] = (0.25, 0.5)
     reduction: float = 2.0
+    margin: float = 0.0
+    score_se: float = 0.0
     episodes: int | None = None
 
     @property

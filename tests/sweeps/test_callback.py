@@ -13,6 +13,7 @@ from sweeps.core.callback import EventCallback, classify, describe
 from sweeps.core.events import EventLog, read_events
 from sweeps.core.jobs import make_job
 from sweeps.core.plan import Plan, make_plan
+from sweeps.core.ranking import rank
 from sweeps.core.recorder import Recorder
 from sweeps.core.rungs import Brackets
 from sweeps.core.scheduler import RungScheduler
@@ -78,6 +79,36 @@ def test_only_the_screen_is_stopped_early(setting: Setting, tmp_path: Path) -> N
         plan = make_plan(PLAN, "flow", stage, {"world_model.substeps": 2}, 1000)
         trial = setting.of(plan, tmp_path)
         assert scheduler.on_trial_result(None, trial, worse) == TrialScheduler.CONTINUE
+
+
+@pytest.mark.parametrize("stage", ["screen", "select", "confirm"])
+@pytest.mark.parametrize("score", [float("nan"), float("-inf")])
+def test_a_score_that_is_not_finite_ends_a_trial_at_once(
+    setting: Setting, tmp_path: Path, stage: str, score: float
+) -> None:
+    scheduler = RungScheduler(Brackets((0.5,), 2.0), setting.recorder, setting.errors.append)
+    plan = make_plan(PLAN, "flow", stage, {"world_model.substeps": 4}, 7)
+    setting.recorder.planned(plan)
+    trial = setting.of(plan, tmp_path)
+    first = EVALUATED | {"env_steps": 32, "score": 5.0}  # long before the first rung
+    broken = EVALUATED | {"env_steps": 64, "score": score}
+    assert scheduler.on_trial_result(None, trial, first) == TrialScheduler.CONTINUE
+    setting.callback.on_trial_result(1, [], trial, first)
+    assert scheduler.on_trial_result(None, trial, broken) == TrialScheduler.STOP
+    setting.callback.on_trial_result(1, [], trial, broken)
+    setting.callback.on_trial_complete(1, [], trial)
+    record = setting.recorder.state.trials[plan.trial_id]
+    assert (record.status, record.failure_class) == ("FAILED", "diverged")
+    assert record.failure_message == f"score is {score} at env steps 64"
+    assert rank([record]) == []
+    assert setting.errors == []
+
+
+def test_a_trial_that_has_no_score_yet_goes_on(setting: Setting) -> None:
+    scheduler = RungScheduler(Brackets((0.5,), 2.0), setting.recorder, setting.errors.append)
+    decision = scheduler.on_trial_result(None, setting.trial, EVALUATED | {"score": None})
+    assert decision == TrialScheduler.CONTINUE
+    assert setting.record.rungs == []
 
 
 def test_rungs_of_a_run_from_a_dataset_are_counted_in_epochs(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def test_flags_take_their_value_with_or_without_an_equals_sign() -> None:
         (["screen.trials=true"], ["screen.trials must be a whole number of at least 1, got True"]),
         (["screen.rungs=[2]"], ["screen.rungs must be fractions in (0, 1), as in [0.25, 0.5]"]),
         (["screen.reduction=1"], ["screen.reduction must be a number above 1, got 1"]),
+        (["screen.margin=-1"], ["screen.margin must be a number of at least 0, got -1"]),
         (["wandb=yes"], ["wandb must be one of off, offline, online, got 'yes'"]),
         (["wandb_api_key=x"], ["wandb_api_key looks like a secret"]),
         (["task=cheetah"], ["unknown task 'cheetah'; known: point-mass"]),

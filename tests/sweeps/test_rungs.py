@@ -64,6 +64,39 @@ def test_a_score_that_is_not_finite_stops_and_stands_below_all_others() -> None:
     assert went_on(b.judge("c", 100, -1e9)) == [True]
 
 
+def test_a_margin_spares_what_is_close_below_the_cut() -> None:
+    # Variances 0.04 and 0.12, pooled 0.08: at a margin of 2 up to 0.566 below the cut goes on.
+    b = Bracket("b", (100,), 2.0, margin=2.0)
+    b.judge("a", 100, 3.0, 0.04)
+    (close,) = b.judge("b", 100, 2.5, 0.12)
+    assert (close.go_on, close.cutoff, close.variance) == (True, 3.0, 0.12)
+    # Now 0.04, 0.12 and 0.02, pooled 0.06: 0.49. Two of [3, 2.5, 2.0] are kept, the cut is 2.5.
+    assert went_on(b.judge("c", 100, 2.0, 0.02)) == [False]
+
+
+def test_a_standard_error_that_is_given_counts_instead_of_the_variances() -> None:
+    b = Bracket("b", (100,), 2.0, margin=1.0, score_se=0.5)
+    b.judge("a", 100, 3.0, 100.0)
+    assert went_on(b.judge("b", 100, 2.5, 100.0)) == [True]
+    assert went_on(b.judge("c", 100, 1.9, 100.0)) == [False]  # the cut is 2.5
+
+
+def test_without_variances_a_margin_changes_nothing() -> None:
+    b = Bracket("b", (100,), 2.0, margin=3.0)
+    b.judge("a", 100, 3.0)
+    assert went_on(b.judge("b", 100, 2.999)) == [False]
+
+
+def test_a_replay_knows_the_variances_of_earlier_trials() -> None:
+    first, second = (Brackets((0.5,), 2.0, margin=2.0) for _ in range(2))
+    decided = first.of(9, 1000).judge("a", 500, 3.0, 0.04)
+    second.replay(decided)
+    arrivals = [("b", 2.7, 0.02), ("c", 2.0, 0.01)]
+    for trial, score, variance in arrivals:
+        ours = second.of(9, 1000).judge(trial, 500, score, variance)
+        assert ours == first.of(9, 1000).judge(trial, 500, score, variance)
+
+
 def test_runs_of_different_length_are_never_compared() -> None:
     brackets = Brackets((0.25, 0.5), 2.0)
     short, long = brackets.of(100, 1000), brackets.of(400, 4000)
@@ -81,7 +114,7 @@ def test_after_a_replay_decisions_go_on_as_if_nothing_had_happened() -> None:
     first, second = Brackets((0.25, 0.5), 2.0), Brackets((0.25, 0.5), 2.0)
     arrivals = [("a", 250, 3.0), ("b", 250, 2.0), ("a", 500, 4.0), ("c", 250, None)]
     decided = [d for t, steps, score in arrivals for d in first.of(9, 1000).judge(t, steps, score)]
-    second.replay((d.bracket, d.milestone, d.trial_id, d.score) for d in decided)
+    second.replay(decided)
     for trial, steps, score in [("d", 250, 2.5), ("e", 500, 3.9), ("a", 500, 0.0)]:
         ours = second.of(9, 1000).judge(trial, steps, score)
         assert ours == first.of(9, 1000).judge(trial, steps, score)
