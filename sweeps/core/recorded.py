@@ -21,7 +21,7 @@ from sweeps.core.grid import cell_key
 from sweeps.core.parquet import DamagedTable
 from sweeps.core.plan import Plan
 from sweeps.core.resume import SPEC
-from sweeps.core.schema import SCORE_WINDOW
+from sweeps.core.schema import DONE_STATUSES, SCORE_WINDOW
 from sweeps.core.settings import UsageError
 from sweeps.core.simulated import Run
 from sweeps.core.simulator import Planner
@@ -164,7 +164,7 @@ def _run(trial: Mapping[str, Any], curve: Mapping[int, float]) -> Run | None:
     epochs: Int[np.ndarray, " E"] = np.array(sorted(curve), dtype=np.int64)
     returns: Float[np.ndarray, " E"] = np.array([curve[epoch] for epoch in sorted(curve)])
     cause = trial["failure_class"] or ""
-    if trial["status"] in ("COMPLETED", "EVALUATED") and len(epochs):
+    if trial["status"] in DONE_STATUSES and len(epochs):
         return Run(epochs, returns, (trial["wall_time_s"] or 0.0) / 3600)
     if trial["status"] != "FAILED" or not done or not (cause == "diverged" or "oom" in cause):
         return None
