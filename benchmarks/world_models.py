@@ -52,7 +52,9 @@ VARIANTS = {
     "logits, 16 steps": f"{LOGITS} {LONG}",
     "logits, mean flow": f"{LOGITS} world_model.objective=mean_flow {SHORT}",
     "logits, no flow matching": f"{LOGITS} world_model.flow_matching_weight=0 {SHORT}",
-    "logits, no rollout": f"{LOGITS} world_model.wm_rollout_weight=0 {SHORT}",
+    "logits, no rollout": (
+        f"{LOGITS} world_model.wm_rollout_weight=0 world_model.flow_matching_weight=1 {SHORT}"
+    ),
 }
 STATES, REACHED_AFTER, AHEAD, PUSH = 512, (25, 100, 200, 350), 16, 0.2
 HORIZONS = (1, 8, AHEAD)

@@ -2,7 +2,8 @@
 
     python sweeps/flow_variants.py [arms=[flow,simplex]] [task=NAME] [key=value ...] [--dry-run]
 
-`matching_only` and `rollout_only` leave one of the two dynamics losses out.
+`matching_only` and `rollout_only` leave one of the two dynamics losses out, `matched_alike` weighs
+both alike.
 """
 
 import sys
@@ -20,7 +21,8 @@ SWEEP = Compare(
         "simplex": "flow world_model.chart=simplex",
         "heun_2": "flow world_model.integrator=heun world_model.substeps=2",
         "mean_flow": "flow world_model.objective=mean_flow",
-        "matching_only": "flow world_model.wm_rollout_weight=0",
+        "matched_alike": "flow world_model.flow_matching_weight=1",
+        "matching_only": "flow world_model.wm_rollout_weight=0 world_model.flow_matching_weight=1",
         "rollout_only": "flow world_model.flow_matching_weight=0",
         "matched_in_rollout": "flow world_model.consistency=rollout",
     },

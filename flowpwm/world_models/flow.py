@@ -55,7 +55,8 @@ class FlowWorldModelConfig(WorldModelConfig):
 
     `consistency` says where flow matching starts: at encoded latents (one batched velocity call a
     update, whatever the substeps) or at the model's own rolled-out ones. `wm_rollout_weight`
-    weighs a squared error of the rolled-out latents beside it; at 0 nothing is rolled out.
+    weighs a squared error of the rolled-out latents beside it; at 0 nothing is rolled out, and
+    `flow_matching_weight` should be 1.
     The ODE runs in the coordinates of `chart`; `retraction` is the way back from "simplex".
     With `mean_flow` the network gives the average velocity of a step instead of the velocity at a
     point (Geng et al. 2025, "Mean Flows for One-step Generative Modeling").
@@ -67,7 +68,9 @@ class FlowWorldModelConfig(WorldModelConfig):
     tau_sampling: str = "uniform"
     consistency: str = "teacher_forced"
     wm_rollout_weight: float = 1.0
-    flow_matching_weight: float = 1.0
+    # As heavy as the rollout, it teaches to read the next latent from points on the way there, and
+    # a policy finds less of what its actions do (benchmarks/RESULTS.md).
+    flow_matching_weight: float = 0.1
     objective: str = "flow_matching"
     chart: str = "logits"
     velocity_head: str = "linear"
