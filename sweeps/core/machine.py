@@ -14,8 +14,9 @@ from typing import Any
 
 import psutil
 
+from sweeps.core.cgroup import cpu_quota, memory_limit
+
 _PACKAGES = ("torch", "mujoco", "ray", "optuna", "numpy", "pyarrow", "pandas", "omegaconf")
-_CGROUP = Path("/sys/fs/cgroup")
 # Beside the trials: driver, Ray's head processes, dashboard and its agents.
 HEAD_BYTES = 1200 * 2**20
 
@@ -24,21 +25,15 @@ def usable_cpus() -> int:
     """CPUs that this process may use: affinity and the quota of its container."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpus = cpus or 1
-    quota, _, period = _read(_CGROUP / "cpu.max").partition(" ")
-    if quota.isdigit() and period.strip().isdigit():
-        cpus = min(cpus, max(1, int(quota) // int(period)))
-    return cpus
+    quota = cpu_quota()
+    return cpus if quota is None else min(cpus, max(1, int(quota)))
 
 
 def usable_memory_bytes() -> int:
     """Memory that can still be used: the machine's, or what the container's limit leaves."""
     free = psutil.virtual_memory().available
-    limit, used = _read(_CGROUP / "memory.max"), _read(_CGROUP / "memory.current")
-    if limit.isdigit() and used.isdigit():
-        # The page cache counts as used and gives way.
-        cache = _cached_bytes(_read(_CGROUP / "memory.stat"))
-        free = min(free, int(limit) - int(used) + cache)
-    return max(free, 0)
+    limit = memory_limit()
+    return free if limit is None else min(free, limit.free_bytes)
 
 
 def gpu_memory_bytes() -> int:
@@ -52,13 +47,14 @@ def gpu_memory_bytes() -> int:
 
 
 def environment(argv: Sequence[str]) -> dict[str, Any]:
-    """What `environment.json` keeps: versions, machine, command. No environment variables."""
+    """What `environment.json` keeps: versions, machine, command, batch job."""
     return {
         "command": ["python", f"sweeps/{Path(sys.argv[0]).name}", *argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git": git_commit(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "cpus": usable_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpu_memory_bytes": gpu_memory_bytes(),
@@ -79,15 +75,3 @@ def git_commit() -> str:
 
     commit = git("rev-parse", "--short=12", "HEAD")
     return f"{commit}+" if commit and git("status", "--porcelain", "-uno") else commit
-
-
-def _cached_bytes(stat: str) -> int:
-    values = dict(line.split() for line in stat.splitlines() if len(line.split()) == 2)
-    return int(values.get("inactive_file", 0))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
