@@ -10,6 +10,7 @@ from ray import tune
 from ray.exceptions import RayActorError, RayTaskError
 
 from sweeps.core.recorder import Recorder
+from sweeps.core.retries import Retries
 
 # Ray names memory among the possible causes of every sudden death; only these say that it was.
 _MEMORY_WORDS = ("OutOfMemoryError", "running low on memory")
@@ -27,10 +28,16 @@ def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
 
 
 class EventCallback(tune.Callback):
-    """Results, ends and deaths of trials go to the recorder; errors of its own to `on_error`."""
+    """Results and ends of trials go to the recorder, failed attempts to the retries.
 
-    def __init__(self, recorder: Recorder, on_error: Callable[[Exception], None]) -> None:
+    Errors of its own go to `on_error`.
+    """
+
+    def __init__(
+        self, recorder: Recorder, retries: Retries, on_error: Callable[[Exception], None]
+    ) -> None:
         self._recorder = recorder
+        self._retries = retries
         self._on_error = on_error
 
     @_guarded
@@ -42,7 +49,9 @@ class EventCallback(tune.Callback):
         outcome = result.get("outcome")
         if outcome == "interrupted" and not result["attempt"]:
             return  # it was about to start when the sweep was stopped
-        if outcome is not None:
+        if outcome == "failed":
+            self._retries.failed(trial_id, result)
+        elif outcome is not None:
             self._recorder.ended(trial_id, outcome, result)
         elif result.get("kind") == "started":
             self._recorder.started(trial_id, result)
@@ -59,22 +68,16 @@ class EventCallback(tune.Callback):
             self._recorder.ended(record.trial_id, "stopped", {"message": message})
 
     @_guarded
-    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """A worker died; Tune starts another."""
-        record = self._recorder.state.trials[trial.config["trial_id"]]
-        if record.status == "RUNNING":
-            message = f"{describe(trial.get_error())}; goes on from its last checkpoint"
-            self._recorder.ended(record.trial_id, "interrupted", {"message": message})
-
-    @_guarded
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Workers of this trial died too often, or never came up."""
+        """A worker died, or never came up."""
         record = self._recorder.state.trials[trial.config["trial_id"]]
-        if record.final:
-            return
-        error = trial.get_error()
-        failure = {"failure_class": classify(error), "message": describe(error)}
-        self._recorder.ended(record.trial_id, "failed", failure)
+        if record.stop_decided:
+            self.on_trial_complete(iteration, trials, trial)
+        elif not record.final:
+            error = trial.get_error()
+            # A node that is taken away says nothing about the trial.
+            counts = not getattr(error, "preempted", False)
+            self._retries.died(record.trial_id, classify(error), describe(error), counts=counts)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that we never do: we resume from our events.

@@ -41,6 +41,18 @@ def cpu_quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
     return min(quotas, default=None)
 
 
+def oom_kills(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
+    """How often the kernel has killed for memory, in the group that counts most of them.
+
+    The second version counts what happens below a group as well; 0 where nothing can be read.
+    """
+    files = [folder / "memory.events" for folder in _folders(root, membership, "")]
+    for folder in _folders(root / "memory", membership, "memory"):
+        files.append(folder / "memory.oom_control")
+    lines = [line.split() for path in files for line in _read(path).splitlines()]
+    return max((int(words[1]) for words in lines if words[0] == "oom_kill"), default=0)
+
+
 def _limits(root: Path, membership: Path) -> Iterator[MemoryLimit]:
     for folder in _folders(root, membership, ""):
         yield from _limit(folder, "memory.max", "memory.current", "inactive_file")

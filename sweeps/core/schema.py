@@ -55,6 +55,7 @@ EVENTS = (
     "stopped",
     "failed",
     "interrupted",
+    "requeued",
     "cancelled",
     "evaluated",
     "selected",

@@ -5,6 +5,7 @@ A tune sweep screens, selects and confirms; a compare sweep only confirms.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Generic, Protocol, TypeVar
 
@@ -45,6 +46,7 @@ class Stages(Generic[S]):
         self._sweep = sweep
         self._recorder = recorder
         self._gpu_bytes = gpu_bytes
+        self._again: deque[str] = deque()
         self.brackets = Brackets((), 2.0)
 
     def plans(self) -> Iterator[Plan | None]:
@@ -52,6 +54,18 @@ class Stages(Generic[S]):
 
         Raises NothingSucceeded where a stage leaves nothing to go on with.
         """
+        for plan in self._first_time():
+            yield plan
+            while self._again:
+                record = self._recorder.state.trials[self._again.popleft()]
+                yield plan_again(record, self._sweep, self._gpu_bytes)
+
+    def again(self, trial_id: str) -> None:
+        """Hand a trial out once more, ahead of those not started: its attempt is over."""
+        self._again.append(trial_id)
+
+    def _first_time(self) -> Iterator[Plan | None]:
+        """`plans` as long as no trial has to be handed out twice."""
         raise NotImplementedError
 
     def _confirm(self, winner: Cell) -> Iterator[Plan | None]:
@@ -110,7 +124,7 @@ class Stages(Generic[S]):
 class CompareStages(Stages[Compare]):
     """One stage: everything that is compared."""
 
-    def plans(self) -> Iterator[Plan | None]:
+    def _first_time(self) -> Iterator[Plan | None]:
         """Every arm on every task, cell and seed."""
         yield from self._confirm({})
 
@@ -129,7 +143,7 @@ class TuneStages(Stages[Tune]):
             for rung in recorder.state.rungs
         )
 
-    def plans(self) -> Iterator[Plan | None]:
+    def _first_time(self) -> Iterator[Plan | None]:
         """The trials of the three stages, each as soon as it is known."""
         finalists = yield from self._screen()
         (winner,) = yield from self._select(finalists)
