@@ -48,7 +48,11 @@ def run_trial(config: Mapping[str, Any]) -> dict[str, Any]:
     raises SystemExit out of `tune.report`, with everything saved before. Raises StorageError
     where the run folder cannot be seen, and OutOfMemory with its last words left beside the log.
     """
-    job = Job(**config)
+    return run_job(Job(**config))
+
+
+def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
+    """`run_trial` with limits of the watchdog; None: those that follow from the job."""
     stop = StopSignal(job.folder_path / "stop")
     if stop():
         return {"outcome": "interrupted", "attempt": 0}
@@ -59,7 +63,7 @@ def run_trial(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     attempt = next_attempt(job.folder_path, job.trial_id)
     with TrialLog(job.folder_path, job.trial_id, attempt) as log:
-        run = _Attempt(job, attempt, stop, log, limits=_limits(job))
+        run = _Attempt(job, attempt, stop, log, limits=limits or _limits(job))
         try:
             result = run.result()
         except Exception as error:  # noqa: BLE001 - every exception becomes a row

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from flowpwm.memory import device_peak_bytes
+from flowpwm.memory import CONTEXT_BYTES, device_fraction, device_peak_bytes
 
 MB = 2**20
 
@@ -38,3 +38,14 @@ def test_the_peak_of_the_process_that_started_this_one_does_not_count() -> None:
 
 def test_a_cpu_has_no_device_memory() -> None:
     assert device_peak_bytes("cpu") == 0
+
+
+def test_a_share_of_a_gpu_is_a_fraction_of_its_memory_less_the_context() -> None:
+    total = 16 * CONTEXT_BYTES
+    assert device_fraction("cuda", 0.5, total) == 0.5 - 1 / 16
+    # Of a tenth of it, half is left where the context would take more.
+    assert device_fraction("cuda", 0.1, total) == 0.05
+    assert device_fraction("cuda", 1.0, total) is None
+    assert device_fraction("cuda", 2.0, total) is None
+    assert device_fraction("cuda", 0.0, total) is None
+    assert device_fraction("cpu", 0.5, total) is None
