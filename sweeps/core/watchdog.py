@@ -72,7 +72,7 @@ class MemoryWatch:
     @property
     def text(self) -> str:
         """The peak against the limit."""
-        return f"peak {self.peak / GIB:.1f} of {self.limit / GIB:.1f} GiB"
+        return f"peak {self.peak / GIB:.2f} of {self.limit / GIB:.2f} GiB"
 
 
 @dataclass

@@ -1,49 +1,23 @@
-"""Trials whose environment leaks or hangs, in a process of their own: python -m ... KIND FOLDER.
+"""Environments of a user that leak or hang, each in one way.
 
-Only the training's environment misbehaves, which has 8 copies; the evaluation has one.
+Only the copies for training misbehave, of which there are 8; an evaluation has fewer. Does not
+import Ray: a sweep names its tasks before Ray may be loaded.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import VectorWrapper
-
-from flowpwm.compose import compose
-from flowpwm.config import to_dict
-from sweeps.core.jobs import Job
-from sweeps.core.trainable import run_job
-from sweeps.core.watchdog import Limits
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 MIB = 2**20
-MEMORY_BYTES = 900 * MIB
-HANG_S = 4.0
+TRAINED = 8
 LEAK_S = 0.02  # for 1 MiB: 50 MiB a second
-CONFIG = {
-    "num_envs": 8,
-    "horizon": 4,
-    "wm_batch_size": 16,
-    "actor_batch_size": 16,
-    "world_model.latent_dim": 32,
-    "world_model.units": [32, 32],
-    "world_model.encoder_units": [32],
-    "policy.units": [32],
-    "critic.units": [32],
-    "wm_updates": 1,
-    "wm_warmup_updates": 5,
-    "critic_iterations": 1,
-    "critic_minibatches": 1,
-    "report_every": 1,
-    "evaluation.every": 5,
-    "evaluation.episodes": 1,
-    "epochs": 1000,
-}
 
 
 class Misbehaving(VectorWrapper):
@@ -58,7 +32,7 @@ class Misbehaving(VectorWrapper):
 
     def step(self, actions: Any) -> Any:
         self.steps += 1
-        if self.num_envs == CONFIG["num_envs"]:
+        if self.num_envs == TRAINED:
             self.misbehave()
         return self.env.step(actions)
 
@@ -93,23 +67,36 @@ class Stuck(Misbehaving):
             time.sleep(600)
 
 
-def job(kind: str, folder: Path) -> Job:
-    """The job of a trial `c1-s0` in the run folder `folder`."""
-    config = compose("", CONFIG | {"task": f"tests.sweeps.misbehaving:{kind}"})
-    return Job(
-        trial_id="c1-s0",
-        folder=str(folder),
-        config_json=json.dumps(to_dict(config)),
-        arm="mlp",
-        stage="confirm",
-        sweep="toy",
-        wandb="off",
-        epochs=config.epochs,
-        progress="env_steps",
-        budget=config.epochs * 32,
-        resources={"num_cpus": 1, "num_gpus": 0, "memory_bytes": MEMORY_BYTES},
-    )
+class LeakyWalk(VectorEnv):
+    """A random walk that loses 4 MiB at every step, and that can be saved and restored."""
 
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED}
+    max_episode_steps = 7
+    single_observation_space = Box(-np.inf, np.inf, (2,), np.float32)
+    single_action_space = Box(-1.0, 1.0, (2,), np.float32)
 
-if __name__ == "__main__":
-    run_job(job(sys.argv[1], Path(sys.argv[2])), Limits(MEMORY_BYTES, hang_s=HANG_S))
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.x = np.zeros((num_envs, 2), np.float32)
+        self.no = np.zeros(num_envs, bool)
+        self.kept: list[np.ndarray] = []
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        self.x[mask] = self.np_random.normal(size=(mask.sum(), 2))
+        return self.x.copy(), {}
+
+    def step(self, actions: Any) -> Any:
+        if self.num_envs == TRAINED:
+            self.kept.append(np.ones(4 * MIB, dtype=np.uint8))
+            time.sleep(LEAK_S)
+        self.x += actions + 0.1 * self.np_random.normal(size=self.x.shape)
+        return self.x.copy(), -np.abs(self.x).sum(axis=1), self.no, self.no, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"x": self.x, "generator": self.np_random.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.x[:] = state["x"]
+        self.np_random.bit_generator.state = state["generator"]

@@ -185,7 +185,7 @@ def standing(attempt: int, epoch: int) -> dict[str, Any]:
 
 
 def short(attempt: int = 1, cause: str = "oom_host") -> dict[str, Any]:
-    failure = {"failure_class": cause, "message": "peak 3.8 of 4.0 GiB"}
+    failure = {"failure_class": cause, "message": "peak 3.81 of 4.00 GiB"}
     return standing(attempt, 5424) | failure | {"outcome": "failed", "host_memory_bytes": 38}
 
 
@@ -213,7 +213,7 @@ def test_a_trial_goes_on_as_itself_with_more_until_it_gives_up(tmp_path: Path) -
         (4, ""),
     ]
     steps = [line for line in driver.lines if "requeued" in line]
-    name = f"oom_host {first.trial_id} at epoch 5,424 (peak 3.8 of 4.0 GiB) -> requeued with"
+    name = f"oom_host {first.trial_id} at epoch 5,424 (peak 3.81 of 4.00 GiB) -> requeued with"
     assert steps == [
         f"{name} microbatches 2 (1/3)",
         f"{name} 6.0 GiB (2/3)",
