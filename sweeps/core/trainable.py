@@ -98,6 +98,7 @@ class _Attempt:
         """Train, and return the last result."""
         config = from_dict(json.loads(self.job.config_json))
         torch.set_num_threads(config.num_threads)
+        memory.give_back()  # of the trial that this process was taken over from
         memory.limit_device(config.device, self.job.resources["num_gpus"])
         with self.watchdog:
             state = self.state = self._restore(config)

@@ -18,6 +18,17 @@ block = np.ones(300 * {MB}, dtype=np.uint8)
 del block
 print(host_peak_bytes() - before)
 """
+KEPT = f"""
+from flowpwm.memory import give_back, host_bytes
+before = host_bytes()
+blocks = [bytearray(b"x" * 65536) for _ in range(3200)]
+last = bytearray(65536)  # above them on the heap, which can then not shrink by itself
+del blocks
+kept = host_bytes() - before
+give_back()
+assert kept > 150 * {MB}, kept
+print(max(host_bytes() - before, 0))
+"""
 PEAK = "from flowpwm.memory import host_peak_bytes; print(host_peak_bytes())"
 
 
@@ -34,6 +45,10 @@ def test_the_peak_outlives_what_was_freed() -> None:
 def test_the_peak_of_the_process_that_started_this_one_does_not_count() -> None:
     block = np.ones(700 * MB, dtype=np.uint8)
     assert printed(PEAK) < len(block)
+
+
+def test_what_an_earlier_run_freed_is_given_back() -> None:
+    assert printed(KEPT) < 50 * MB
 
 
 def test_a_cpu_has_no_device_memory() -> None:
