@@ -42,15 +42,14 @@ def cpu_quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
 
 
 def oom_kills(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
-    """How often the kernel has killed for memory, in the group that counts most of them.
+    """How many processes of this group the kernel has killed for memory; 0 if it does not tell.
 
-    The second version counts what happens below a group as well; 0 where nothing can be read.
+    A kill counts in the group of the killed process, whichever group had reached its limit.
     """
-    files = [folder / "memory.events" for folder in _folders(root, membership, "")]
-    for folder in _folders(root / "memory", membership, "memory"):
-        files.append(folder / "memory.oom_control")
-    lines = [line.split() for path in files for line in _read(path).splitlines()]
-    return max((int(words[1]) for words in lines if words[0] == "oom_kill"), default=0)
+    own = _folders(root, membership, "")[0] / "memory.events"
+    own_first_version = _folders(root / "memory", membership, "memory")[0] / "memory.oom_control"
+    lines = [*_read(own).splitlines(), *_read(own_first_version).splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
 def _limits(root: Path, membership: Path) -> Iterator[MemoryLimit]:

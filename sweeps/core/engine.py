@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ class Engine:
                 verbose=0,
             ),
         )
+        # It would list every attempt that another one followed as a trial that did not complete.
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
         tuner.fit()
         if self._fault is not None:
             raise self._fault

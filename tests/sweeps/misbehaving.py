@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -70,12 +70,12 @@ class Stuck(Misbehaving):
 class LeakyWalk(VectorEnv):
     """A random walk that loses 4 MiB at every step, and that can be saved and restored."""
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED}
     max_episode_steps = 7
     single_observation_space = Box(-np.inf, np.inf, (2,), np.float32)
     single_action_space = Box(-1.0, 1.0, (2,), np.float32)
 
     def __init__(self, num_envs: int) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         self.num_envs = num_envs
         self.x = np.zeros((num_envs, 2), np.float32)
         self.no = np.zeros(num_envs, bool)
