@@ -16,6 +16,7 @@ from flowpwm.config import RunConfig, flatten, to_dict
 from flowpwm.state import TrainState
 from flowpwm.storage import (
     CheckpointError,
+    drop_files,
     previous,
     read_json,
     read_tensors,
@@ -40,6 +41,15 @@ def save(state: TrainState, folder: Path, *, resumable: bool = True) -> None:
         contents["training.pt"] = parts
     about = {"epoch": state.epoch, "env_steps": state.env_steps, "score": state.score}
     write_folder(Path(folder), contents, about)
+
+
+def slim(folder: Path) -> int:
+    """Keep only what it takes to evaluate or to start from, of a run that will not go on.
+
+    Buffer, optimisers and the checkpoint before go; returns the bytes that this freed. Raises
+    CheckpointError.
+    """
+    return drop_files(Path(folder), ("training.pt",))
 
 
 def load(folder: Path, config: RunConfig) -> TrainState:

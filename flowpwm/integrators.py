@@ -46,6 +46,12 @@ def nfe(integrator: str, substeps: int) -> int:
     return INTEGRATORS[integrator].stages * substeps
 
 
+def nodes(integrator: str, substeps: int) -> tuple[float, ...]:
+    """The times tau at which an integration asks for the velocity, ascending, each once."""
+    times = {(k + c) / substeps for k in range(substeps) for c in INTEGRATORS[integrator].c}
+    return tuple(sorted(times))
+
+
 def integrate(velocity: Velocity, z: Tensor, integrator: str, substeps: int) -> Tensor:
     """Carry `z` (any shape) from tau=0 to tau=1 in `substeps` steps of size 1/substeps."""
     tableau = INTEGRATORS[integrator]

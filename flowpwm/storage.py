@@ -11,7 +11,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,28 @@ def write_folder(folder: Path, contents: Mapping[str, Any], about: Mapping[str, 
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def drop_files(folder: Path, names: Collection[str]) -> int:
+    """Take files out of a whole folder, and the one it replaced away; returns the bytes freed.
+
+    The manifest goes first: a crash in between leaves a file that nobody names. Raises
+    CheckpointError where the folder has no readable manifest.
+    """
+    manifest = read_json(folder / "manifest.json")
+    files = manifest.get("files", {})
+    temporary = folder / f".manifest.{os.getpid()}.tmp"
+    if unwanted := [name for name in files if name in names]:
+        _write_json(temporary, manifest | {"files": {n: files[n] for n in files if n not in names}})
+        temporary.rename(folder / "manifest.json")
+        _sync_folder(folder)
+    stale = [folder / name for name in unwanted]
+    stale += [path for path in previous(folder).rglob("*") if path.is_file()]
+    freed = sum(path.stat().st_size for path in stale if path.exists())
+    for name in unwanted:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(previous(folder), ignore_errors=True)
+    return freed
 
 
 def verify(folder: Path) -> dict[str, Any]:

@@ -15,25 +15,32 @@ from torch import Tensor
 from flowpwm.checks import ConfigError, at_least, one_of
 from flowpwm.envs.tasks import TaskSet
 from flowpwm.experience import Sequences
-from flowpwm.integrators import INTEGRATORS, integrate
+from flowpwm.integrators import INTEGRATORS, integrate, nodes
 from flowpwm.networks import count_parameters, join, mlp
 from flowpwm.world_models.base import WorldModel, WorldModelConfig
 from flowpwm.world_models.charts import CHARTS, RETRACTIONS, to_tangent
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, device=generator.device)
+def _nodes(shape: tuple[int, ...], generator: torch.Generator, nodes: Tensor) -> Tensor:
+    return nodes[torch.randint(len(nodes), shape, generator=generator, device=nodes.device)]
 
 
-def _midpoint(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.full(shape, 0.5, device=generator.device)
+def _uniform(shape: tuple[int, ...], generator: torch.Generator, nodes: Tensor) -> Tensor:
+    return torch.rand(shape, generator=generator, device=nodes.device)
 
 
-def _logit_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.sigmoid(torch.randn(shape, generator=generator, device=generator.device))
+def _midpoint(shape: tuple[int, ...], generator: torch.Generator, nodes: Tensor) -> Tensor:
+    return torch.full(shape, 0.5, device=nodes.device)
 
 
-TAU_SAMPLING: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] = {
+def _logit_normal(shape: tuple[int, ...], generator: torch.Generator, nodes: Tensor) -> Tensor:
+    return torch.sigmoid(torch.randn(shape, generator=generator, device=nodes.device))
+
+
+TAU_SAMPLING: dict[str, Callable[[tuple[int, ...], torch.Generator, Tensor], Tensor]] = {
+    # Where the integrator will ask. Elsewhere on the path a point gives its end away, and the
+    # network learns to read it from there instead of from the action.
+    "nodes": _nodes,
     "uniform": _uniform,
     "midpoint": _midpoint,
     "logit_normal": _logit_normal,
@@ -165,7 +172,9 @@ class FlowWorldModel(WorldModel):
 
     def draw(self, horizon: int, batch: int, generator: torch.Generator) -> Float[Tensor, "H B N"]:
         """A tau for every transition and, for a mean flow, the size of a step from there."""
-        tau = TAU_SAMPLING[self.config.tau_sampling]((horizon, batch, 1), generator)
+        config = self.config
+        asked = torch.tensor(nodes(config.integrator, config.substeps), device=generator.device)
+        tau = TAU_SAMPLING[config.tau_sampling]((horizon, batch, 1), generator, asked)
         if self.times == 1:
             return tau
         size, keep = torch.rand(2, *tau.shape, generator=generator, device=tau.device)

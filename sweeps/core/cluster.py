@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import socket
-import time
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,30 +14,13 @@ from typing import Any
 
 import psutil
 
-from sweeps.core import machine
+from sweeps.core import auth, machine
 from sweeps.core.plan import Plan, Resources
+from sweeps.core.processes import end_processes
+from sweeps.core.ray_settings import OBJECT_STORE_BYTES, PATIENCE, SETTINGS
 from sweeps.core.settings import UsageError
 
 CONNECT_S = 5.0
-OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size goes through it
-_PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
-_TUNE_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    # The older output is the one that `verbose=0` silences altogether.
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Our worker writes the rows; Tune's loggers would write them all again.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Tune's own snapshots are a cache that nothing reads.
-    "TUNE_GLOBAL_CHECKPOINT_S": "600",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    # Every trial of a worker that is taken over runs in a new thread, and glibc gives new threads
-    # new arenas: some 100 MB more a trial, up to eight arenas a core.
-    "MALLOC_ARENA_MAX": "2",
-    # How long a worker that is taken over may need to leave its last trial.
-    _PATIENCE: "60",
-}
 
 
 @dataclass(frozen=True)
@@ -88,11 +71,11 @@ def prepare(address: str | None) -> None:
     Raises UsageError where nothing answers at `address` or its token is missing: Ray itself would
     try for minutes and then speak of a crash.
     """
-    for name, value in _TUNE_SETTINGS.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault(auth.MODE_VARIABLE, "token")
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "2" if address is None else "32")
-    if address is not None and os.environ["RAY_AUTH_MODE"] == "token" and not _has_token():
+    if address is not None and asks_for_token() and not auth.has_token():
         raise UsageError(
             f"no Ray token found for {address}: set RAY_AUTH_TOKEN_PATH to a file with the "
             "cluster's token, or copy it to ~/.ray/auth_token (mode 600)"
@@ -121,12 +104,9 @@ def _reachable(address: str) -> str:
     return host
 
 
-def _token_file() -> Path:
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-
-
-def _has_token() -> bool:
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or _token_file().is_file()
+def asks_for_token() -> bool:
+    """Whether Ray's processes let in only who has the token."""
+    return os.environ.get(auth.MODE_VARIABLE, "").lower() == "token"
 
 
 @contextlib.contextmanager
@@ -135,6 +115,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
     Raises ConnectionError if the cluster cannot be reached.
     """
+    if asks_for_token() and (mended := auth.ensure_token()):
+        print(f"WARN {mended}", file=sys.stderr)
     import ray
 
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -150,10 +132,9 @@ def connected(address: str | None) -> Iterator[Cluster]:
             _memory=max(machine.usable_memory_bytes() - machine.HEAD_BYTES, 2**28),
             **common,
         )
-        _close_token_file()
     else:
         # The workers' own environment is that of the node they run on.
-        patience = {"env_vars": {_PATIENCE: _TUNE_SETTINGS[_PATIENCE]}}
+        patience = {"env_vars": {PATIENCE: SETTINGS[PATIENCE]}}
         info = ray.init(address=address, runtime_env=patience, **common)
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -171,23 +152,6 @@ def shut_down() -> None:
     end_processes(ours)
 
 
-def end_processes(processes: list[psutil.Process], patience_s: float = 3.0) -> None:
-    """Wait for processes that we started to end, then end those that do not."""
-    deadline = time.monotonic() + patience_s
-    _, alive = psutil.wait_procs(processes, timeout=max(0.0, deadline - time.monotonic()))
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=1.0)
-
-
 def _dashboard(info: Any) -> str:
     url = getattr(info, "dashboard_url", None) or info.address_info.get("webui_url") or ""
     return f"http://{url}" if url else ""
-
-
-def _close_token_file() -> None:
-    # Ray makes it readable for everybody; who has it can run commands as this user.
-    path = _token_file()
-    if path.is_file() and path.stat().st_mode & 0o077:
-        path.chmod(0o600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from flowpwm.checks import ConfigError, did_you_mean, one_of
 from flowpwm.compose import presets
 from flowpwm.envs import ENVS
 from flowpwm.envs.tasks import TASK_SETS, task_set
+from sweeps.core import quantity
 from sweeps.core.axes import Range, axis_text, last_name
 from sweeps.core.compare import Compare
 from sweeps.core.settings import UsageError, settings_of
@@ -35,6 +36,10 @@ class Options:
     address: str | None = None
     quiet: bool = False
     yes: bool = False
+    no_canary: bool = False
+    time_limit_s: float | None = None
+    max_gpu_hours: float | None = None
+    max_disk_bytes: int | None = None
     help: bool = False
 
 
@@ -46,7 +51,20 @@ FLAGS = {
     "--resume PATH": "go on with the sweep in this folder",
     "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
     "--quiet": "only errors and the result",
-    "--yes": "do not ask back: more than 10,000 trials are meant",
+    "--yes": "do not ask back: 10,000 trials, or more disk than is free, are meant",
+    "--no-canary": "forecast without a trial run of at most a minute",
+    "--time-limit TIME": "save and stop in time, as after 12h or 1h30m; --resume goes on",
+    "--max-gpu-hours HOURS": "save and stop when so many GPU-hours are spent",
+    "--max-disk SIZE": "save and stop when the run folder has grown to this, as 200GB",
+}
+#: Flags without a value, and those with one: the option they set and how it is read.
+_SWITCHES = ("--dry-run", "--quiet", "--yes", "--no-canary", "--help", "-h")
+_VALUED: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    "--resume": ("resume", lambda name, text: Path(text)),
+    "--address": ("address", lambda name, text: text),
+    "--time-limit": ("time_limit_s", quantity.seconds),
+    "--max-gpu-hours": ("max_gpu_hours", quantity.hours),
+    "--max-disk": ("max_disk_bytes", quantity.size_bytes),
 }
 
 
@@ -94,13 +112,17 @@ def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
     while rest:
         word = rest.pop(0)
         name, equals, text = word.partition("=")
-        if name in ("--dry-run", "--quiet", "--yes", "--help", "-h"):
+        if name in _SWITCHES:
             options["help" if name == "-h" else name[2:].replace("-", "_")] = True
-        elif name in ("--resume", "--address"):
+        elif name in _VALUED:
             text = text if equals else rest.pop(0) if rest else ""
+            option, read = _VALUED[name]
+            try:
+                options[option] = read(name, text) if text else None
+            except UsageError as error:
+                problems += error.lines
             if not text:
                 problems.append(f"{name} needs a value after it")
-            options[name[2:]] = Path(text) if name == "--resume" else text
         elif word.startswith("-") or not equals or not name:
             flags = [flag.split()[0] for flag in FLAGS]
             problems.append(f"unknown word {word!r}; use key=value.{did_you_mean(name, flags)}")

@@ -8,13 +8,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from sweeps.core.axes import Range, cell_text
 from sweeps.core.ladder import step_text
 from sweeps.core.pages import duration
 from sweeps.core.recorder import Recorder
+from sweeps.core.remaining import Remaining
 from sweeps.core.state import TrialRecord
 from sweeps.core.sweep import Sweep
 
@@ -40,6 +41,7 @@ class Console:
         self._sweep: Sweep | None = None
         self._varied: set[str] = set()
         self._recorder: Recorder | None = None
+        self._remaining: Remaining | None = None
 
     def page(self, text: str, *, always: bool = False) -> None:
         """A page that stays."""
@@ -48,9 +50,9 @@ class Console:
                 self._erase()
                 self._write(text + "\n")
 
-    def watch(self, sweep: Sweep, recorder: Recorder) -> None:
-        """Tell of this recorder's events from now on."""
-        self._sweep, self._recorder = sweep, recorder
+    def watch(self, sweep: Sweep, recorder: Recorder, remaining: Remaining) -> None:
+        """Tell of this recorder's events from now on, and of what remains."""
+        self._sweep, self._recorder, self._remaining = sweep, recorder, remaining
         sizes = {k: 2 if isinstance(axis, Range) else len(axis) for k, axis in sweep.space.items()}
         self._varied = {key for key, size in sizes.items() if size > 1}
         recorder.listeners.append(self.event)
@@ -114,18 +116,18 @@ class Console:
         return (
             f"run {of['RUNNING']}  wait {max(0, total - ended - of['RUNNING'])}  "
             f"done {of['COMPLETED']}  stopped {of['STOPPED']}  failed {of['FAILED']}  "
-            f"{self._eta(trials, total)}"
+            f"{self._eta(trials)}"
         )
 
-    def _eta(self, trials: list[TrialRecord], total: int) -> str:
-        # Rough: a trial counts as a trial, whatever its cost; a stopped one as whole.
-        done = sum(
-            1.0 if trial.final else trial.epochs_done / (trial.epochs or 1) for trial in trials
-        )
-        elapsed = time.monotonic() - self._began
-        if done < 1:
+    def _eta(self, trials: list[TrialRecord]) -> str:
+        assert self._remaining is not None
+        left = self._remaining.seconds(trials)
+        if left is None:
             return ""
-        return f"about {duration(elapsed * max(0.0, total - done) / done)} left"
+        end = datetime.now() + timedelta(seconds=left.est)
+        clock = f"{end:%H:%M}" if left.est < 20 * 3600 else f"{end:%a %H:%M}"
+        between = f"{duration(left.low)} to {duration(left.high)}"
+        return f"about {duration(left.est)} left ({between}), ends {clock}"
 
     def _where(self, trial: TrialRecord) -> str:
         """The arm and its place on the axes that have more than one value."""

@@ -1,232 +1,101 @@
-"""`python -m sweeps.core.doctor --cluster FILE`: check a cluster file; nothing is started.
+"""`python -m sweeps.core.doctor`: check this machine, or a cluster file. Nothing is started.
 
-Ray's own validation lets through an open dashboard, missing files and misspelt instance types;
-this adds those. No network, no cloud credentials.
+    python -m sweeps.core.doctor [--results FOLDER] [--fix] [--json]
+    python -m sweeps.core.doctor --cluster FILE
+
+Every line is ok, warn or fail, with what to do. Exit code 0, or 1 if anything failed; 2 for a
+wrong command line and for a cluster file with errors.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
-import stat
+import json
 import sys
-from collections.abc import Iterator, Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import yaml
+from sweeps.core.findings import Finding
 
-from sweeps.core.schema import ExitCode
+if TYPE_CHECKING:
+    from sweeps.core.cluster_file import Finding as ClusterFinding
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_MAX_BYTES = 1 << 20
-
-# What EC2 RunInstances takes, as Ray passes it on.
-_AWS_NODE_KEYS = frozenset(
-    {
-        "BlockDeviceMappings",
-        "CapacityReservationSpecification",
-        "CpuOptions",
-        "CreditSpecification",
-        "DisableApiStop",
-        "DisableApiTermination",
-        "EbsOptimized",
-        "EnclaveOptions",
-        "HibernationOptions",
-        "IamInstanceProfile",
-        "ImageId",
-        "InstanceInitiatedShutdownBehavior",
-        "InstanceMarketOptions",
-        "InstanceType",
-        "Ipv6AddressCount",
-        "Ipv6Addresses",
-        "KernelId",
-        "KeyName",
-        "LaunchTemplate",
-        "LicenseSpecifications",
-        "MaintenanceOptions",
-        "MetadataOptions",
-        "Monitoring",
-        "NetworkInterfaces",
-        "Placement",
-        "PrivateDnsNameOptions",
-        "PrivateIpAddress",
-        "RamdiskId",
-        "SecurityGroupIds",
-        "SecurityGroups",
-        "SubnetId",
-        "SubnetIds",
-        "TagSpecifications",
-        "UserData",
-    }
-)
-_NODE_KEYS = {"aws": _AWS_NODE_KEYS}
-_EXAMPLES = {
-    "203.0.113.0/24": "your own address range",
-    "fs-00000000": "the id of your shared file system",
-}
-_SECRET = re.compile(
-    r"(?i)\b\w*(?:api_?key|secret|passw(?:or)?d|token)\w*\s*[=:]\s*['\"]?[\w/+-]{16,}"
-)
-_DASHBOARD = re.compile(r"--dashboard-host[= ]+(?P<host>[^\s'\"]+)")
+# Those of `schema.ExitCode`, whose module needs a package that may be what is missing here.
+_OK, _ERROR, _USAGE = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing wrong with a file, or with `error=False` one to set before use."""
-
-    where: str
-    message: str
-    error: bool = True
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key given twice, of which plain YAML silently takes the last."""
-
-
-def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if key.value in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key.value!r} is given twice", key.start_mark
-            )
-        seen.add(key.value)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeys.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
-
-
-def check_cluster(path: Path) -> list[Finding]:
+def check_cluster(path: Path) -> list[ClusterFinding]:
     """Everything wrong with a cluster file; an unreadable one is one finding."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            return [Finding(str(path), f"is larger than {_MAX_BYTES} bytes")]
-        text = path.read_text(encoding="utf-8-sig")
-        config = yaml.load(text, Loader=_UniqueKeys)
-    except OSError as error:
-        return [Finding(str(path), error.strerror or str(error))]
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        return [Finding(str(path), f"not a YAML file: {error}")]
-    if not isinstance(config, dict):
-        return [Finding(str(path), f"must hold a mapping, got {type(config).__name__}")]
-    ray = list(_check_ray(config))
-    # Ray's message on a wrong shape is enough; the rules below need the right one.
-    shaped = isinstance(config.get("available_node_types"), dict)
-    own = [*_check_nodes(config), *_check_commands(config)] if shaped else []
-    return [*ray, *own, *_check_mounts(config, path.parent), *_check_text(text)]
+    from sweeps.core import cluster_file
+
+    return cluster_file.check_cluster(path)
 
 
-def _check_ray(config: Mapping[str, Any]) -> Iterator[Finding]:
-    """What Ray itself refuses, as `ray up` would after its defaults are filled in."""
-    import jsonschema
-    from ray.autoscaler._private.util import prepare_config, validate_config
+def check_machine(results: Path, *, fix: bool = False) -> Iterator[Finding]:
+    """Everything that a sweep needs of this machine, one finding after the other.
 
-    try:
-        validate_config(prepare_config(deepcopy(dict(config))))
-    except jsonschema.ValidationError as error:
-        yield Finding(".".join(map(str, error.absolute_path)) or "top level", error.message)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
-        yield Finding("top level", f"Ray refuses it: {error}")
+    `fix` closes a token file that others can read, and mends nothing else.
+    """
+    from sweeps.core import doctor_install, doctor_machine, doctor_ray, doctor_storage
 
-
-def _check_nodes(config: Mapping[str, Any]) -> Iterator[Finding]:
-    types = config["available_node_types"]
-    provider = config.get("provider")
-    provider_type = provider.get("type") if isinstance(provider, dict) else None
-    known = _NODE_KEYS.get(str(provider_type), frozenset())
-    for name, node in types.items():
-        if not isinstance(node, dict):
-            continue
-        where = f"available_node_types.{name}"
-        low, high = (
-            node.get("min_workers", 0),
-            node.get("max_workers", config.get("max_workers", 2)),
-        )
-        if isinstance(low, int) and isinstance(high, int) and low > high:
-            yield Finding(where, f"min_workers {low} is more than max_workers {high}")
-        node_config = node.get("node_config")
-        if known and isinstance(node_config, dict):
-            for key in sorted(node_config.keys() - known):
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                yield Finding(f"{where}.node_config", f"unknown key {key!r}{hint}")
-    head = types.get(config.get("head_node_type"))
-    if isinstance(head, dict) and (head.get("resources") or {}).get("CPU") != 0:
-        yield Finding(
-            f"available_node_types.{config['head_node_type']}.resources",
-            "must have CPU: 0, or trials run beside the driver and take its memory",
-        )
-
-
-def _check_commands(config: Mapping[str, Any]) -> Iterator[Finding]:
-    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
-        commands = [str(command) for command in config.get(key) or ()]
-        starts = [command for command in commands if "ray start" in command]
-        if not starts:
-            yield Finding(key, "has no `ray start`; Ray's default has no token and no umask")
-        for command in starts:
-            if "RAY_AUTH_MODE=token" not in command:
-                yield Finding(key, "must export RAY_AUTH_MODE=token before `ray start`")
-            if "umask 077" not in command:
-                yield Finding(key, "must set umask 077 before `ray start`: session files hold data")
-            hosts = [match["host"] for match in _DASHBOARD.finditer(command)]
-            for host in hosts:
-                if host not in _LOOPBACK:
-                    yield Finding(
-                        key,
-                        f"--dashboard-host={host} opens job submission to the network; "
-                        "use 127.0.0.1 and `ray dashboard`",
-                    )
-
-
-def _check_mounts(config: Mapping[str, Any], base: Path) -> Iterator[Finding]:
-    mounts = config.get("file_mounts")
-    if not isinstance(mounts, dict):
-        mounts = {}
-    for remote, local in mounts.items():
-        where = f"file_mounts.{remote}"
-        path = base / Path(str(local)).expanduser()
-        is_token = str(remote).endswith("auth_token")
-        if not path.exists():
-            make = "; make it: (umask 077; ray get-auth-token --generate)" if is_token else ""
-            yield Finding(where, f"no local file or folder {local}{make}")
-        elif is_token and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-            yield Finding(
-                where, f"{local} has mode {mode:04o}, others can read it; chmod 600 {local}"
-            )
-    if not any(str(remote).endswith("auth_token") for remote in mounts):
-        yield Finding("file_mounts", "has no ~/.ray/auth_token: nodes could not join with a token")
-
-
-def _check_text(text: str) -> Iterator[Finding]:
-    for number, line in enumerate(text.splitlines(), 1):
-        code = line.partition(" #")[0] if not line.lstrip().startswith("#") else ""
-        if _SECRET.search(code):
-            yield Finding(f"line {number}", "looks like a secret; keep it in a file of mode 0600")
-        for example, meaning in _EXAMPLES.items():
-            if example in code:
-                message = f"{example} is the example's; put in {meaning}"
-                yield Finding(f"line {number}", message, error=False)
+    yield from doctor_install.check_python()
+    yield from doctor_install.check_packages()
+    yield from doctor_install.check_dashboard()
+    yield from doctor_machine.check_cpus()
+    yield from doctor_machine.check_memory()
+    yield from doctor_machine.check_shared_memory()
+    yield from doctor_machine.check_gpus()
+    yield from doctor_machine.check_physics()
+    yield from doctor_ray.check_token(fix)
+    yield from doctor_ray.check_ports()
+    yield from doctor_ray.check_running()
+    yield from doctor_storage.check_results(results)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the findings; return 0, or 2 if any is an error."""
-    parser = argparse.ArgumentParser(prog="python -m sweeps.core.doctor", description=__doc__)
-    parser.add_argument("--cluster", type=Path, required=True, metavar="FILE")
-    path = parser.parse_args(argv).cluster
+    """Print the findings; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sweeps.core.doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--cluster", type=Path, metavar="FILE", help="check this cluster file")
+    parser.add_argument("--results", type=Path, metavar="FOLDER", help="default: results")
+    parser.add_argument("--fix", action="store_true", help="set the mode of the token file to 0600")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    options = parser.parse_args(argv)
+    if options.cluster is None:
+        results = options.results or Path("results")
+        return _report_machine(results, fix=options.fix, as_json=options.json)
+    if options.fix or options.results is not None or options.json:
+        parser.error("--cluster goes with no other flag")
+    return _report_cluster(options.cluster)
+
+
+def _report_machine(results: Path, *, fix: bool, as_json: bool) -> int:
+    found = []
+    for finding in check_machine(results, fix=fix):
+        found.append(finding)
+        if not as_json:
+            todo = f"; {finding.todo}" if finding.todo else ""
+            line = f"{finding.level.ljust(5)}{finding.check.ljust(14)}{finding.message}{todo}"
+            print(line, flush=True)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in found], indent=1))
+    failed = any(finding.level == "fail" for finding in found)
+    return _ERROR if failed else _OK
+
+
+def _report_cluster(path: Path) -> int:
     findings = check_cluster(path)
     for finding in findings:
         level = "error" if finding.error else "set before use"
         print(f"{path}: {level}: {finding.where}: {finding.message}")
     errors = sum(finding.error for finding in findings)
     print(f"{path}: {errors} error(s)" if errors else f"{path}: ok")
-    return ExitCode.USAGE if errors else ExitCode.OK
+    return _USAGE if errors else _OK
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeps.core import cluster, machine, pages
+from sweeps.core import auth, cluster, machine, opening, pages
 from sweeps.core.check import check
 from sweeps.core.checked import Checked
 from sweeps.core.command import Options, parse, resumed_folder, usage
@@ -24,17 +24,19 @@ from sweeps.core.events import EventLog
 from sweeps.core.folder import (
     FolderOwned,
     RunFolder,
-    StorageError,
-    create_run_folder,
 )
+from sweeps.core.guard import DiskGuard
 from sweeps.core.interrupt import Interrupted, Interrupts, leave
+from sweeps.core.limits import Limits
 from sweeps.core.outcome import conclude, exit_code
+from sweeps.core.outlook import Outlook
 from sweeps.core.recorder import Recorder
+from sweeps.core.remaining import Remaining
 from sweeps.core.resume import open_run, refuse_changes, stored_sweep
+from sweeps.core.retention import Retention
 from sweeps.core.schema import ExitCode
 from sweeps.core.settings import UsageError
 from sweeps.core.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
-from sweeps.core.start_page import start_page
 from sweeps.core.state import TrialRecord
 from sweeps.core.sweep import Sweep
 from sweeps.core.tune import Tune
@@ -83,17 +85,23 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         warnings = (*checked.warnings, f"not on this machine: {problem}")
         checked = dataclasses.replace(checked, warnings=warnings)
     cluster.prepare(options.address)
-    _check_results(options)
+    place = opening.results_place(options)
+    limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
+    here = machine.environment(words)
+    outlook = opening.forecast_of(sweep, checked, options, here, gpu_bytes, console, interrupts)
+    checked = opening.with_warnings(checked, options, outlook, limits, place)
     if options.dry_run:
-        console.page(_start_page(sweep, checked, options, "(dry run)"), always=True)
+        console.page(opening.page(sweep, checked, options, "(dry run)", outlook), always=True)
         return ExitCode.OK
     if interrupts.requested:
         raise Interrupted
-    folder = _own_folder(sweep, options)
+    folder = opening.own_folder(sweep, options)
     try:
         with EventLog(folder.path, "driver") as log:
-            run = _Run(sweep, options, checked, folder, console, interrupts, gpu_bytes)
-            run.recorder, warning = open_run(folder.path, log, sweep, machine.environment(words))
+            run = _Run(
+                sweep, options, checked, folder, console, interrupts, gpu_bytes, outlook, limits
+            )
+            run.recorder, warning = open_run(folder.path, log, sweep, here)
             if warning:
                 console.page(warning, always=True)
             interrupts.tell_workers_by(folder.stop_file)
@@ -106,33 +114,6 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     finally:
         with contextlib.suppress(OSError):
             folder.release()
-
-
-def _start_page(sweep: Sweep, checked: Checked, options: Options, where: str) -> str:
-    needs = checked.largest.resources
-    if options.address is not None:
-        return start_page(sweep, checked, 0, where)
-    memory = machine.usable_memory_bytes() - machine.HEAD_BYTES
-    at_once = min(machine.usable_cpus() // needs.num_cpus, memory // needs.memory_bytes)
-    return start_page(sweep, checked, max(1, int(at_once)), where)
-
-
-def _check_results(options: Options) -> None:
-    """Refuse a results folder that cannot be written, without making it."""
-    place = (options.resume or options.results).absolute()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write results to {options.results}: {place} is not writable")
-
-
-def _own_folder(sweep: Sweep, options: Options) -> RunFolder:
-    if options.resume is not None:
-        return RunFolder(options.resume.resolve()).claim()
-    try:
-        return create_run_folder(options.results, sweep.name)
-    except StorageError as error:
-        raise UsageError(str(error)) from error
 
 
 @dataclass
@@ -150,6 +131,8 @@ class _Run:
     console: Console
     interrupts: Interrupts
     gpu_bytes: int
+    outlook: Outlook
+    limits: Limits
     recorder: Recorder = field(init=False)
     error: BaseException | None = None
     connected: bool = False
@@ -157,9 +140,8 @@ class _Run:
     def supervise(self) -> int:
         """Run to the end, an interrupt or an error, and return the exit code."""
         began = time.monotonic()
-        self.console.page(
-            _start_page(self.sweep, self.checked, self.options, str(self._shown_folder))
-        )
+        where = str(self._shown_folder)
+        self.console.page(opening.page(self.sweep, self.checked, self.options, where, self.outlook))
         if self.recorder.state.stages.get("confirm") == "finished":
             return self._end(0.0)  # nothing is left but to say it again
         self.console.page(pages.row("ray", "starting; on a busy machine this takes up to a minute"))
@@ -173,6 +155,7 @@ class _Run:
                 self.interrupts.install()  # Ray's native code took SIGTERM when it came up
                 owns_signals = True
             self.console.tick()
+            self._keep_limits()
             if time.monotonic() - beat >= HEARTBEAT_S:
                 beat = time.monotonic()
                 with contextlib.suppress(OSError):  # a full disk ends the sweep elsewhere
@@ -181,6 +164,12 @@ class _Run:
         if thread.is_alive():
             return self._give_up()
         return self._end(time.monotonic() - began)
+
+    def _keep_limits(self) -> None:
+        if self.interrupts.requested:
+            return
+        if limit := self.limits.reached(self.recorder.trials(), self.folder.path):
+            self.interrupts.request(limit)
 
     def _work(self) -> None:
         try:
@@ -198,9 +187,23 @@ class _Run:
 
         stages = self._stages()
         on_gpu = self.checked.largest.resources.num_gpus > 0
-        engine = Engine(self.sweep, self.folder.path, self.recorder, self.interrupts, on_gpu=on_gpu)
-        self.console.watch(self.sweep, self.recorder)
+        largest = self.checked.largest.cost.checkpoint_bytes
+        guard = DiskGuard(self.folder.path, self.outlook.forecast.slots * largest, self._say)
+        self.recorder.listeners.append(Retention(self.folder.path))
+        engine = Engine(
+            self.sweep,
+            self.folder.path,
+            self.recorder,
+            self.interrupts,
+            on_gpu=on_gpu,
+            hold=guard.holds,
+        )
+        remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction)
+        self.console.watch(self.sweep, self.recorder, remaining)
         engine.run(stages)
+
+    def _say(self, text: str) -> None:
+        self.console.page(text, always=True)
 
     def _stages(self) -> TuneStages | CompareStages:
         if isinstance(self.sweep, Tune):
@@ -231,7 +234,7 @@ class _Run:
                     seconds,
                     self.console,
                 )
-            case Interrupted() if self.interrupts.signal_name is not None:
+            case Interrupted() if self.interrupts.reason is not None:
                 return self._interrupted()
             case OSError() as error if error.errno in _STORAGE_ERRORS:
                 raise error
@@ -247,7 +250,7 @@ class _Run:
                 message = {"message": "ended before it could save; goes on from its checkpoint"}
                 self.recorder.ended(trial.trial_id, "interrupted", message)
         address = f" --address {self.options.address}" if self.options.address else ""
-        cause = self.interrupts.signal_name or "a stop"
+        cause = self.interrupts.reason or "a stop"
         trials = self.recorder.trials()
         page = pages.interrupted_page(self.sweep, self._shown_folder, cause, trials, address)
         self.console.page(page, always=True)
@@ -272,7 +275,7 @@ class _Run:
 
     def _monitoring(self, dashboard: str) -> str:
         follow = f"python -m analysis status {self._shown_folder}"
-        token = "token: ~/.ray/auth_token" if os.environ.get("RAY_AUTH_MODE") == "token" else ""
+        token = f"token: {auth.shown_token()}" if cluster.asks_for_token() else ""
         return "\n".join(
             [pages.row("dashboard", f"{dashboard}   {token}"), pages.row("follow", follow)]
         )

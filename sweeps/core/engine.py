@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Engine:
 
     `on_gpu` gives every trial a process of its own, so that no CUDA context, cache or fragment of
     the last trial is left in it. On a CPU a worker is taken over: importing torch again would cost
-    seconds a trial.
+    seconds a trial. While `hold` says so, no trial starts.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Engine:
         interrupts: Interrupts,
         *,
         on_gpu: bool = False,
+        hold: Callable[[], bool] = lambda: False,
     ) -> None:
         oom_shim.install()
         self._sweep = sweep
@@ -48,6 +50,7 @@ class Engine:
         self._recorder = recorder
         self._interrupts = interrupts
         self._on_gpu = on_gpu
+        self._hold = hold
         self._fault: Exception | None = None
 
     def run(self, stages: Stages) -> None:
@@ -57,7 +60,11 @@ class Engine:
         ran (NothingSucceeded among it).
         """
         search = StageSearch(
-            stages.plans(), self._job, lambda: self._interrupts.requested, self._on_error
+            stages.plans(),
+            self._job,
+            lambda: self._interrupts.requested,
+            self._on_error,
+            self._hold,
         )
         retries = Retries(self._folder, self._recorder, stages.again, _node_memory_bytes, oom_kills)
         scheduler = RungScheduler(stages.brackets, self._recorder, self._on_error)

@@ -18,6 +18,9 @@ from sweeps.core.schema import ExitCode
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 #: After this the sweep is left as it was last saved. The promise to the user is 20 s in all.
 PATIENCE_S = 13.0
+#: The same signal again within this time is the first one: batch systems send it to the driver and
+#: to its shell, which passes it on.
+ECHO_S = 1.0
 
 
 class Interrupted(Exception):
@@ -31,7 +34,9 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
+        self.reason: str | None = None  # for the user; None where an error of our own is the cause
         self.requested_at: float | None = None
+        self._signalled_at = 0.0
         self._sentinel: Path | None = None
         self._old: dict[int, Any] = {}
 
@@ -62,18 +67,22 @@ class Interrupts:
         """Whether saving takes longer than we promised."""
         return self.requested_at is not None and time.monotonic() - self.requested_at > PATIENCE_S
 
-    def request(self) -> None:
-        """Ask every worker to save and stop."""
+    def request(self, reason: str | None = None) -> None:
+        """Ask every worker to save and stop; the first reason counts."""
+        self.reason = self.reason or reason
         if self.requested_at is None:
             self.requested_at = time.monotonic()
             self._write_sentinel()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        name, now = signal.Signals(number).name, time.monotonic()
         if self.signal_name is not None:
+            if name == self.signal_name and now - self._signalled_at < ECHO_S:
+                return
             sys.stderr.write("\nsecond signal: stopping at once\n")
             leave(ExitCode.INTERRUPTED)
-        self.signal_name = signal.Signals(number).name
-        self.request()
+        self.signal_name, self._signalled_at = name, now
+        self.request(name)
 
     def _write_sentinel(self) -> None:
         if self._sentinel is not None:

@@ -46,6 +46,15 @@ def gpu_memory_bytes() -> int:
     return min(sizes, default=0) * 2**20
 
 
+def processor() -> str:
+    """The name of the CPU, as the kernel tells it; '' where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
+
+
 def environment(argv: Sequence[str]) -> dict[str, Any]:
     """What `environment.json` keeps: versions, machine, command, batch job."""
     return {
@@ -58,6 +67,7 @@ def environment(argv: Sequence[str]) -> dict[str, Any]:
         "cpus": usable_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpu_memory_bytes": gpu_memory_bytes(),
+        "processor": processor(),
     }
 
 

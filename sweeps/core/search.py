@@ -13,8 +13,8 @@ from sweeps.core.plan import Plan
 class StageSearch(Searcher):
     """Hands out the plans of an iterator, in which None means to wait for running trials.
 
-    `job_of` turns a plan into what the worker gets. Errors go to `on_error` and end the search:
-    raised here they would end the whole sweep.
+    `job_of` turns a plan into what the worker gets. While `hold` says so, no trial starts. Errors
+    go to `on_error` and end the search: raised here they would end the whole sweep.
     """
 
     def __init__(
@@ -23,9 +23,11 @@ class StageSearch(Searcher):
         job_of: Callable[[Plan], dict[str, Any]],
         should_stop: Callable[[], bool],
         on_error: Callable[[Exception], None],
+        hold: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self._plans = plans
+        self._hold = hold
         self._job_of = job_of
         self._should_stop = should_stop
         self._on_error = on_error
@@ -36,6 +38,8 @@ class StageSearch(Searcher):
         """The next job, None to be asked again, or FINISHED. `trial_id` is Tune's own name."""
         if self._should_stop():
             return Searcher.FINISHED
+        if self._hold():
+            return None
         try:
             plan = next(self._plans)
             if plan is None and not self._live:

@@ -20,7 +20,9 @@ from sweeps.core.tune import Tune
 _APART = ("task", "seed", "mode", "dataset", "init_world_model", "evaluation.episodes")
 
 
-def start_page(sweep: Sweep, checked: Checked, concurrency: int, where: str) -> str:
+def start_page(
+    sweep: Sweep, checked: Checked, concurrency: int, where: str, forecast: str = ""
+) -> str:
     """One screen of text; `concurrency` trials run at a time (0: not known)."""
     now = datetime.now().strftime("%Y-%m-%d %H:%M")
     commit = git_commit()
@@ -33,6 +35,7 @@ def start_page(sweep: Sweep, checked: Checked, concurrency: int, where: str) -> 
         f"{sweep.name}  {now}  {f'git {commit}  ' if commit else ''}{where}",
         *own,
         row("trials", _trials(checked, concurrency)),
+        *([row("forecast", forecast)] if forecast else []),
         row("reference", _reference(sweep, checked)),
         row("checks", _checks(sweep, checked)),
         *(row("", f"WARN {warning}") for warning in checked.warnings),

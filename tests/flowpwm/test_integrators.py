@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from flowpwm.integrators import INTEGRATORS, integrate, nfe
+from flowpwm.integrators import INTEGRATORS, integrate, nfe, nodes
 
 
 def error(integrator: str, substeps: int) -> float:
@@ -21,6 +21,19 @@ def test_the_slope_of_log_error_over_log_step_is_the_order(integrator: str) -> N
     coarse, fine = error(integrator, 16), error(integrator, 64)
     slope = math.log(coarse / fine) / math.log(4)
     assert slope == pytest.approx(INTEGRATORS[integrator].order, abs=0.15)
+
+
+@pytest.mark.parametrize("integrator", INTEGRATORS)
+@pytest.mark.parametrize("substeps", [1, 3])
+def test_nodes_are_the_times_that_an_integration_asks_for(integrator: str, substeps: int) -> None:
+    asked = set()
+
+    def velocity(z: torch.Tensor, tau: float) -> torch.Tensor:
+        asked.add(round(tau, 9))
+        return -z
+
+    integrate(velocity, torch.ones(1), integrator, substeps)
+    assert [round(tau, 9) for tau in nodes(integrator, substeps)] == sorted(asked)
 
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -316,10 +317,27 @@ def test_every_consistency_trains_the_velocity(consistency: str, weight: float) 
 
 @pytest.mark.parametrize("name", TAU_SAMPLING)
 def test_tau_lies_in_the_unit_interval_around_a_half(name: str) -> None:
-    tau = TAU_SAMPLING[name]((4000, 1), torch.Generator().manual_seed(0))
+    nodes = torch.tensor([0.0, 0.25, 0.75, 1.0])
+    tau = TAU_SAMPLING[name]((4000, 1), torch.Generator().manual_seed(0), nodes)
     assert tau.shape == (4000, 1)
     assert tau.min() >= 0 and tau.max() <= 1
     assert float(tau.mean()) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"substeps": 1}, {0.0}),
+        ({"substeps": 4}, {0.0, 0.25, 0.5, 0.75}),
+        ({"integrator": "heun", "substeps": 2}, {0.0, 0.5, 1.0}),
+    ],
+)
+def test_tau_at_nodes_is_where_the_integrator_asks(
+    options: dict[str, Any], asked: set[float]
+) -> None:
+    model = build("flow", tau_sampling="nodes", **options)
+    tau = model.draw(16, 32, torch.Generator().manual_seed(0))
+    assert set(tau.unique().tolist()) == asked
 
 
 def test_the_projection_onto_the_simplex_worked_by_hand() -> None:

@@ -6,15 +6,21 @@ from pathlib import Path
 import pytest
 
 from sweeps.core import pages
+from sweeps.core.check import check
 from sweeps.core.console import Console
 from sweeps.core.events import EventLog
+from sweeps.core.forecast import forecast
 from sweeps.core.interrupt import Interrupts
 from sweeps.core.outcome import exit_code
 from sweeps.core.plan import make_plan
+from sweeps.core.rates import Correction
 from sweeps.core.recorder import Recorder
+from sweeps.core.remaining import Remaining
 from sweeps.core.schema import ExitCode
 from sweeps.core.state import TrialRecord
 from tests.sweeps.tiny import PLAN
+
+REMAINING = Remaining(PLAN, forecast(PLAN, check(PLAN), 2, Correction()), Correction())
 
 
 class Terminal(io.StringIO):
@@ -25,7 +31,7 @@ class Terminal(io.StringIO):
 def play(console: Console, folder: Path, trials: int = 1) -> Recorder:
     """Trials that start; the first ends in a failure."""
     recorder = Recorder(EventLog(folder, "driver"))
-    console.watch(PLAN, recorder)
+    console.watch(PLAN, recorder, REMAINING)
     for substeps in range(1, trials + 1):
         plan = make_plan(PLAN, "flow", "screen", {"world_model.substeps": substeps}, 0)
         recorder.planned(plan)

@@ -1,0 +1,21 @@
+"""Settings that Ray and Tune read from the environment, alike in every process of a sweep."""
+
+OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size goes through it
+PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    # The older output is the one that `verbose=0` silences altogether.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Our worker writes the rows; Tune's loggers would write them all again.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune's own snapshots are a cache that nothing reads.
+    "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Every trial of a worker that is taken over runs in a new thread, and glibc gives new threads
+    # new arenas: some 100 MB more a trial, up to eight arenas a core.
+    "MALLOC_ARENA_MAX": "2",
+    # How long a worker that is taken over may need to leave its last trial.
+    PATIENCE: "60",
+}

@@ -1,0 +1,1 @@
+"""Stand-in for Ray where only its command line is of interest."""
