@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayTaskError
 
 from sweeps.core.recorder import Recorder
@@ -74,7 +75,7 @@ class EventCallback(tune.Callback):
         if record.stop_decided:
             self.on_trial_complete(iteration, trials, trial)
         elif not record.final:
-            error = trial.get_error()
+            error = error_of(trial)
             # A node that is taken away says nothing about the trial.
             counts = not getattr(error, "preempted", False)
             self._retries.died(record.trial_id, classify(error), describe(error), counts=counts)
@@ -82,6 +83,18 @@ class EventCallback(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that we never do: we resume from our events.
         return {}
+
+
+def error_of(trial: Any) -> BaseException | None:
+    """What ended the process of a trial.
+
+    Tune's own `get_error` reads a copy in the results' storage, which is made only later.
+    """
+    path = trial.pickled_error_file
+    if not path or not Path(path).is_file():
+        return trial.get_error()
+    # Written by this very process, right before its callbacks are called.
+    return cloudpickle.loads(Path(path).read_bytes())
 
 
 def classify(error: BaseException | None) -> str:

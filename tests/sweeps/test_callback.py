@@ -1,6 +1,7 @@
 """What Tune tells: errors of ours are kept for the end, never raised into Tune's loop."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +43,12 @@ class Setting:
 
     def of(self, plan: Plan, folder: Path, error: Exception | None = None) -> Any:
         config = make_job(plan, folder, "flow_tuning", "off").to_dict()
-        return SimpleNamespace(config=config, get_error=lambda: error)
+        path = folder / "error.pkl"
+        path.write_bytes(pickle.dumps(error))
+        # Tune's own answer comes from a copy that is not there yet.
+        return SimpleNamespace(
+            config=config, get_error=lambda: None, pickled_error_file=str(path) if error else None
+        )
 
     def result(self, result: dict[str, Any]) -> None:
         self.callback.on_trial_result(iteration=1, trials=[], trial=self.trial, result=result)
@@ -137,6 +143,18 @@ def test_a_worker_that_dies_pauses_its_trial_and_too_many_deaths_fail_it(
     assert len(setting.again) == 3
     assert setting.record.resources == setting.plan.resources.to_dict()
     assert setting.errors == []
+
+
+def test_a_worker_that_ray_kills_for_memory_goes_to_the_ladder(
+    setting: Setting, tmp_path: Path
+) -> None:
+    setting.result(EVALUATED | {"kind": "started"})
+    killed = RayActorError(error_msg="OutOfMemoryError: the node is running low on memory")
+    setting.error(setting.of(setting.plan, tmp_path, killed))
+    assert setting.errors == []
+    assert [failure.step for failure in setting.record.failures] == ["microbatches"]
+    assert "killed for memory" in setting.record.failures[0].message
+    assert setting.again == [setting.plan.trial_id]
 
 
 def test_a_worker_that_dies_after_its_rung_stopped_it_is_not_started_again(
