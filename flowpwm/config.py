@@ -141,11 +141,9 @@ class RunConfig:
             at_least(name, getattr(self, name), 1)
         for name in ("wm_horizon", "wm_warmup_updates", "patience"):
             at_least(name, getattr(self, name), 0)
-        if self.microbatches > min(self.wm_batch_size, self.actor_batch_size):
-            raise ConfigError(
-                f"microbatches must be at most wm_batch_size ({self.wm_batch_size}) and "
-                f"actor_batch_size ({self.actor_batch_size}), got {self.microbatches}"
-            )
+        batches = self.wm_batch_size, self.actor_batch_size
+        if problem := wrong_microbatches(self.microbatches, *batches):
+            raise ConfigError(problem)
         longest = max(self.horizon, self.wm_steps)
         at_least("buffer_capacity", self.buffer_capacity, self.num_envs * longest)
         at_least("actor_entropy_weight", self.actor_entropy_weight, 0)
@@ -227,6 +225,19 @@ class RunConfig:
                 f"mode {self.mode} starts from scratch, but init_world_model is "
                 f"{self.init_world_model!r}; use policy_finetune to start from it"
             )
+
+
+def wrong_microbatches(parts: int, wm_batch_size: int, actor_batch_size: int) -> str:
+    """Why batches cannot be worked through in so many parts, '' if they can.
+
+    Parts need not be equal, each counts by its samples, but none may be empty.
+    """
+    if parts <= min(wm_batch_size, actor_batch_size):
+        return ""
+    return (
+        f"microbatches must be at most wm_batch_size ({wm_batch_size}) and "
+        f"actor_batch_size ({actor_batch_size}), got {parts}"
+    )
 
 
 def flat_items(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

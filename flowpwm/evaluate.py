@@ -41,6 +41,7 @@ class Evaluator:
             config.num_threads,
             config.reward_timing,
         )
+        self.steps = 0  # of all environments, in all calls: shows that an evaluation goes on
         self.first_obs = self.envs.reset()
         self.start = self.envs.state_dict()
         self.task = torch.as_tensor(self.envs.task, device=config.device)
@@ -56,6 +57,7 @@ class Evaluator:
         running = np.ones(n, dtype=bool)
         while running.any():
             step = envs.step(actor.act(obs, self.task).cpu().numpy())
+            self.steps += n
             returns += np.where(running, step.reward, 0.0)
             lengths += running
             running &= ~(step.terminated | step.truncated)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayTaskError
 
 from sweeps.core.recorder import Recorder
+from sweeps.core.retries import Retries
 
 # Ray names memory among the possible causes of every sudden death; only these say that it was.
 _MEMORY_WORDS = ("OutOfMemoryError", "running low on memory")
@@ -27,10 +29,16 @@ def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
 
 
 class EventCallback(tune.Callback):
-    """Results, ends and deaths of trials go to the recorder; errors of its own to `on_error`."""
+    """Results and ends of trials go to the recorder, failed attempts to the retries.
 
-    def __init__(self, recorder: Recorder, on_error: Callable[[Exception], None]) -> None:
+    Errors of its own go to `on_error`.
+    """
+
+    def __init__(
+        self, recorder: Recorder, retries: Retries, on_error: Callable[[Exception], None]
+    ) -> None:
         self._recorder = recorder
+        self._retries = retries
         self._on_error = on_error
 
     @_guarded
@@ -41,7 +49,10 @@ class EventCallback(tune.Callback):
         trial_id = trial.config["trial_id"]
         if result.get("outcome") == "interrupted" and not result["attempt"]:
             return  # it was about to start when the sweep was stopped
-        self._recorder.heard(trial_id, result)
+        if result.get("outcome") == "failed":
+            self._retries.failed(trial_id, result)
+        else:
+            self._recorder.heard(trial_id, result)
 
     @_guarded
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -49,26 +60,32 @@ class EventCallback(tune.Callback):
         self._recorder.left(trial.config["trial_id"])
 
     @_guarded
-    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """A worker died; Tune starts another."""
-        record = self._recorder.state.trials[trial.config["trial_id"]]
-        if record.status == "RUNNING":
-            message = f"{describe(trial.get_error())}; goes on from its last checkpoint"
-            self._recorder.ended(record.trial_id, "interrupted", {"message": message})
-
-    @_guarded
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Workers of this trial died too often, or never came up."""
+        """A worker died, or never came up."""
         record = self._recorder.state.trials[trial.config["trial_id"]]
-        if record.final:
-            return
-        error = trial.get_error()
-        failure = {"failure_class": classify(error), "message": describe(error)}
-        self._recorder.ended(record.trial_id, "failed", failure)
+        if record.stop_decided:
+            self.on_trial_complete(iteration, trials, trial)
+        elif not record.final:
+            error = error_of(trial)
+            # A node that is taken away says nothing about the trial.
+            counts = not getattr(error, "preempted", False)
+            self._retries.died(record.trial_id, classify(error), describe(error), counts=counts)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that we never do: we resume from our events.
         return {}
+
+
+def error_of(trial: Any) -> BaseException | None:
+    """What ended the process of a trial.
+
+    Tune's own `get_error` reads a copy in the results' storage, which is made only later.
+    """
+    path = trial.pickled_error_file
+    if not path or not Path(path).is_file():
+        return trial.get_error()
+    # Written by this very process, right before its callbacks are called.
+    return cloudpickle.loads(Path(path).read_bytes())
 
 
 def classify(error: BaseException | None) -> str:

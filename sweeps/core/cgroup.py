@@ -41,6 +41,17 @@ def cpu_quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
     return min(quotas, default=None)
 
 
+def oom_kills(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
+    """How many processes of this group the kernel has killed for memory; 0 if it does not tell.
+
+    A kill counts in the group of the killed process, whichever group had reached its limit.
+    """
+    own = _folders(root, membership, "")[0] / "memory.events"
+    own_first_version = _folders(root / "memory", membership, "memory")[0] / "memory.oom_control"
+    lines = [*_read(own).splitlines(), *_read(own_first_version).splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
 def _limits(root: Path, membership: Path) -> Iterator[MemoryLimit]:
     for folder in _folders(root, membership, ""):
         yield from _limit(folder, "memory.max", "memory.current", "inactive_file")

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from sweeps.core.axes import Range, cell_text
+from sweeps.core.ladder import step_text
 from sweeps.core.pages import duration
 from sweeps.core.recorder import Recorder
 from sweeps.core.remaining import Remaining
@@ -23,7 +24,7 @@ SUMMARY_S = 300.0
 REDRAW_S = 1.0
 MOST_RUNNING = 8
 EVENTS_SHOWN = 5
-_SHOWN_EVENTS = ("started", "completed", "stopped", "failed", "interrupted")
+_SHOWN_EVENTS = ("started", "completed", "stopped", "failed", "interrupted", "requeued")
 
 
 class Console:
@@ -66,7 +67,7 @@ class Console:
         with self._lock:
             self._recent.append(line)
             # On a terminal only what needs a reader's eye stays; the rest is in the block.
-            if not self._live or name == "failed":
+            if not self._live or name in ("failed", "requeued"):
                 self._erase()
                 self._write(line + "\n")
 
@@ -166,6 +167,8 @@ class Console:
 
 def event_line(name: str, trial: TrialRecord, payload: Mapping[str, Any], where: str) -> str:
     """One event of a trial in one line."""
+    if name == "requeued":
+        return requeued_line(trial, payload)
     word = {"started": "start", "completed": "done", "stopped": "stop", "interrupted": "pause"}
     line = f"{word.get(name, 'FAIL'):<5} {trial.stage} {trial.trial_id}"
     if name == "started":
@@ -179,6 +182,16 @@ def event_line(name: str, trial: TrialRecord, payload: Mapping[str, Any], where:
     score = "" if trial.score is None else f" score {trial.score:.1f}"
     reason = f": {payload['message']}" if payload.get("message") else ""
     return f"{line} epoch {trial.epochs_done}{score}{reason}  {where}"
+
+
+def requeued_line(trial: TrialRecord, payload: Mapping[str, Any]) -> str:
+    """Why an attempt ended, and what the next one is given."""
+    parts, memory = trial.config.get("microbatches", 1), trial.resources.get("memory_bytes", 0)
+    given = step_text(payload.get("step", ""), payload["cause"], parts, memory)
+    return (
+        f"{payload['cause']} {trial.trial_id} at epoch {trial.epochs_done:,} "
+        f"({payload['message']}) -> requeued {given}"
+    )
 
 
 def running_line(trial: TrialRecord, where: str, width: int = 20) -> str:

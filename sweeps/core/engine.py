@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
-from sweeps.core import oom_shim
+from sweeps.core import ladder, oom_shim
 from sweeps.core.callback import EventCallback
+from sweeps.core.cgroup import oom_kills
 from sweeps.core.interrupt import Interrupted, Interrupts
 from sweeps.core.jobs import make_job
 from sweeps.core.plan import Plan
 from sweeps.core.recorder import Recorder
+from sweeps.core.retries import Retries
 from sweeps.core.scheduler import RungScheduler
 from sweeps.core.search import StageSearch
 from sweeps.core.stages import Stages
 from sweeps.core.sweep import Sweep
 from sweeps.core.trainable import run_trial
-
-#: Restarts of a trial whose process died; exceptions are results and are not retried.
-MAX_DEATHS = 3
 
 
 class Engine:
@@ -65,6 +67,7 @@ class Engine:
             self._on_error,
             self._hold,
         )
+        retries = Retries(self._folder, self._recorder, stages.again, _node_memory_bytes, oom_kills)
         scheduler = RungScheduler(stages.brackets, self._recorder, self._on_error)
         tuner = tune.Tuner(
             tune.with_resources(run_trial, _request),
@@ -79,11 +82,14 @@ class Engine:
             run_config=tune.RunConfig(
                 name=f"tune-{self._recorder.state.resumes}",
                 storage_path=str(self._folder / "ray"),
-                callbacks=[EventCallback(self._recorder, self._on_error)],
-                failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
+                callbacks=[EventCallback(self._recorder, retries, self._on_error)],
+                # A retry of Tune's has the same resources; ours may need others.
+                failure_config=tune.FailureConfig(max_failures=0),
                 verbose=0,
             ),
         )
+        # It would list every attempt that another one followed as a trial that did not complete.
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
         tuner.fit()
         if self._fault is not None:
             raise self._fault
@@ -91,12 +97,20 @@ class Engine:
             raise Interrupted
 
     def _job(self, plan: Plan) -> dict[str, Any]:
+        resources = ladder.fitting(plan.resources, _node_memory_bytes())
+        plan = dataclasses.replace(plan, resources=resources)
         return make_job(plan, self._folder, self._sweep.name, self._sweep.wandb).to_dict()
 
     def _on_error(self, error: Exception) -> None:
         # Kept for the end; the trials save and stop.
         self._fault = self._fault or error
         self._interrupts.request()
+
+
+def _node_memory_bytes() -> int:
+    """What the largest node has for trials, now: nodes may come and go."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return max((int(node.get("memory", 0)) for node in nodes), default=0)
 
 
 def _request(config: dict[str, Any]) -> tune.PlacementGroupFactory:

@@ -15,6 +15,8 @@ from sweeps.core.axes import Cell
 from sweeps.core.state import TrialRecord
 from sweeps.core.sweep import Sweep
 
+# A request is a limit as well, and an estimate of the first order may be off by this.
+HOST_HEADROOM = 1.25
 # Requests are rounded up to this, so that trials of like size can take each other's worker over.
 MEMORY_STEP_BYTES = 256 * 2**20
 # Context, kernels and allocator slack of a CUDA process, beside what the estimate counts.
@@ -107,7 +109,11 @@ def plan_again(record: TrialRecord, sweep: Sweep, gpu_bytes: int = 0) -> Plan:
     config = from_dict(record.config)
     plan = _plan(config, record.arm, record.stage, dict(record.params), sweep, gpu_bytes)
     # The name that its files carry stays, even if a later version would hash to another one.
-    return dataclasses.replace(plan, trial_id=record.trial_id, config_id=record.config_id)
+    plan = dataclasses.replace(plan, trial_id=record.trial_id, config_id=record.config_id)
+    if not any(failure.step for failure in record.failures):
+        return plan
+    given = {key: record.resources[key] for key in plan.resources.to_dict()}
+    return dataclasses.replace(plan, resources=Resources(**given))
 
 
 def _plan(
@@ -129,7 +135,10 @@ def _plan(
 
 def needed(config: RunConfig, cost: Cost, sweep: Sweep, gpu_bytes: int = 0) -> Resources:
     """CPUs by threads, memory by the estimate, a GPU or the share of one that the trial fills."""
-    memory = -(-cost.host_memory_bytes // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
+    wanted = int(HOST_HEADROOM * cost.host_memory_bytes)
+    memory = -(-wanted // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
+    if sweep.memory_per_trial:
+        memory = round(sweep.memory_per_trial * 2**30)
     gpus = sweep.gpus_per_trial
     if not gpus and config.device == "cuda":
         gpus = _gpu_share(cost.device_memory_bytes, gpu_bytes)

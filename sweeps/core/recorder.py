@@ -127,6 +127,18 @@ class Recorder:
             message = f"below the cut at {last.milestone:,} {record.progress_unit}"
             self.ended(trial_id, "stopped", {"message": message})
 
+    def requeued(self, trial_id: str, result: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """An attempt failed; the next one runs with what `given` says."""
+        self._append(
+            "requeued",
+            trial_id,
+            **_pick(result),
+            cause=result["failure_class"],
+            message=result["message"],
+            host_memory_peak_bytes=result.get("host_memory_bytes"),
+            **given,
+        )
+
     def of_stage(self, stage: str) -> list[TrialRecord]:
         """The trials of a stage in the order they were planned."""
         with self._lock:

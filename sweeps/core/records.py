@@ -29,6 +29,7 @@ class Failure:
     attempt: int
     failure_class: str
     message: str
+    step: str = ""  # what the next attempt was given for it; '' where there was none
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ EVENTS = (
     "stopped",
     "failed",
     "interrupted",
+    "requeued",
     "cancelled",
     "evaluated",
     "selected",

@@ -8,6 +8,7 @@ when a metric appears that the open one has no column for.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ _TRIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class SeriesWriter:
-    """Buffers the rows of one attempt of one trial; not shared between threads.
+    """Buffers the rows of one attempt of one trial; safe to share between threads.
 
     Call `flush` right before a checkpoint is saved: a crash in between then repeats rows, which
     the attempt number sorts out, and loses none.
@@ -58,6 +59,7 @@ class SeriesWriter:
         self._key = {"trial_id": trial_id, "attempt": attempt}
         self._limits = (max_rows, max_age_s)
         self._clock = clock
+        self._lock = threading.RLock()
         self._flushed_at = clock()
         self._streams = {
             kind: StreamWriter(where / f"{kind}-{attempt:03d}", schema)
@@ -93,9 +95,10 @@ class SeriesWriter:
             OSError: no space or the like; the rows stay in memory and the files whole, so the
                 caller may make room and flush again.
         """
-        for stream in self._streams.values():
-            stream.flush(self._dtypes)
-        self._flushed_at = self._clock()
+        with self._lock:
+            for stream in self._streams.values():
+                stream.flush(self._dtypes)
+            self._flushed_at = self._clock()
 
     def close(self) -> None:
         """Flush and close."""
@@ -115,10 +118,11 @@ class SeriesWriter:
                 raise ValueError(f"a row of {kind} needs {name!r}, got {sorted(row)}")
         stream = self._streams[kind]
         cells = {name: self._cell(kind, name, value) for name, value in row.items()}
-        stream.rows.append({**cells, **self._key})
         max_rows, max_age_s = self._limits
-        if len(stream.rows) >= max_rows or self._clock() - self._flushed_at >= max_age_s:
-            self.flush()
+        with self._lock:
+            stream.rows.append({**cells, **self._key})
+            if len(stream.rows) >= max_rows or self._clock() - self._flushed_at >= max_age_s:
+                self.flush()
 
     def _cell(self, kind: str, name: str, value: Any) -> Any:
         """`value` in the type of its column: a wrong one is refused here, not at a flush."""

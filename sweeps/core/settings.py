@@ -79,6 +79,9 @@ _SHARED = {
     "trial.gpus": Setting(
         "gpus_per_trial", lambda n, v: _number(n, v, 0), "GPUs a trial, or a share"
     ),
+    "trial.memory": Setting(
+        "memory_per_trial", lambda n, v: _number(n, v, 0), "host memory a trial, in GiB"
+    ),
     "wandb": Setting("wandb", _wandb, "off, offline or online; one run a trial"),
 }
 TUNE_SETTINGS: dict[str, Setting] = {

@@ -57,7 +57,7 @@ class SimulatedStages(TuneStages):
     def _compose(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
         return self._planner.plan(arm, stage, cell, seed)
 
-    def _again(self, record: TrialRecord) -> Plan:
+    def _once_more(self, record: TrialRecord) -> Plan:
         return self._planner.plan(record.arm, record.stage, record.params, record.seed)
 
 

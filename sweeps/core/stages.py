@@ -5,6 +5,7 @@ A tune sweep screens, selects and confirms; a compare sweep only confirms.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Generic, Protocol, TypeVar
 
@@ -45,6 +46,7 @@ class Stages(Generic[S]):
         self._sweep = sweep
         self._recorder = recorder
         self._gpu_bytes = gpu_bytes
+        self._again: deque[str] = deque()
         self.brackets = Brackets((), 2.0)
 
     def plans(self) -> Iterator[Plan | None]:
@@ -52,6 +54,17 @@ class Stages(Generic[S]):
 
         Raises NothingSucceeded where a stage leaves nothing to go on with.
         """
+        for plan in self._first_time():
+            yield plan
+            while self._again:
+                yield self._once_more(self._recorder.state.trials[self._again.popleft()])
+
+    def again(self, trial_id: str) -> None:
+        """Hand a trial out once more, ahead of those not started: its attempt is over."""
+        self._again.append(trial_id)
+
+    def _first_time(self) -> Iterator[Plan | None]:
+        """`plans` as long as no trial has to be handed out twice."""
         raise NotImplementedError
 
     def _confirm(self, winner: Cell) -> Iterator[Plan | None]:
@@ -85,7 +98,7 @@ class Stages(Generic[S]):
     def _compose(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
         return make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
 
-    def _again(self, record: TrialRecord) -> Plan:
+    def _once_more(self, record: TrialRecord) -> Plan:
         return plan_again(record, self._sweep, self._gpu_bytes)
 
     def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
@@ -94,7 +107,7 @@ class Stages(Generic[S]):
             if record.stop_decided and not record.final:
                 self._recorder.ended(record.trial_id, "stopped", {})
             elif not record.final:
-                yield self._again(record)
+                yield self._once_more(record)
 
     def _begin(self, stage: str) -> None:
         if stage not in self._recorder.state.stages:
@@ -116,7 +129,7 @@ class Stages(Generic[S]):
 class CompareStages(Stages[Compare]):
     """One stage: everything that is compared."""
 
-    def plans(self) -> Iterator[Plan | None]:
+    def _first_time(self) -> Iterator[Plan | None]:
         """Every arm on every task, cell and seed."""
         yield from self._confirm({})
 
@@ -137,7 +150,7 @@ class TuneStages(Stages[Tune]):
         )
         self.brackets.replay(recorder.state.rungs)
 
-    def plans(self) -> Iterator[Plan | None]:
+    def _first_time(self) -> Iterator[Plan | None]:
         """The trials of the three stages, each as soon as it is known."""
         finalists = yield from self._screen()
         (winner,) = yield from self._select(finalists)

@@ -133,6 +133,10 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
         _decide(state, trial, event)
     elif name == "evaluated":
         _play(trial, event)
+    elif name == "requeued":
+        trial.attempt = attempt
+        _measure(trial, event)
+        _requeue(trial, event)
     elif name in _ENDED:
         trial.attempt = attempt
         _measure(trial, event)
@@ -195,6 +199,17 @@ def _fail(trial: TrialRecord, event: Mapping[str, Any]) -> None:
     trial.failure_message = event.get("message", "")
     failure = Failure(trial.attempt, trial.failure_class or "error", trial.failure_message or "")
     trial.failures.append(failure)
+
+
+def _requeue(trial: TrialRecord, event: Mapping[str, Any]) -> None:
+    """An attempt failed and another follows, with other resources or in smaller parts."""
+    trial.status = "PENDING"
+    failure = event.get("cause", "error"), event.get("message", ""), event.get("step", "")
+    trial.failures.append(Failure(trial.attempt, *failure))
+    if (parts := event.get("microbatches")) is not None:
+        trial.config["microbatches"] = parts
+    given = {key: event[key] for key in ("num_cpus", "num_gpus", "memory_bytes") if key in event}
+    trial.resources = trial.resources | given
 
 
 def _decide(state: SweepState, trial: TrialRecord, event: Mapping[str, Any]) -> None:

@@ -103,7 +103,7 @@ class Setting:
 class ScreenAlone(SimulatedStages):
     """The first stage, and its best trial is the answer."""
 
-    def plans(self) -> Iterator[Plan | None]:
+    def _first_time(self) -> Iterator[Plan | None]:
         """The trials of the screen."""
         yield from self._screen()
 
@@ -111,7 +111,7 @@ class ScreenAlone(SimulatedStages):
 class Replicated(SimulatedStages):
     """Several seeds of every configuration, to the end; the best mean is the answer."""
 
-    def plans(self) -> Iterator[Plan | None]:
+    def _first_time(self) -> Iterator[Plan | None]:
         """Every configuration on every seed."""
         self._begin("select")
         source = self._make_source(self._sweep, [])

@@ -52,6 +52,7 @@ class Sweep:
     confirm: Confirm = field(default_factory=Confirm)
     cpus_per_trial: float = 0.0  # 0: from the configuration
     gpus_per_trial: float = 0.0  # 0: from the configuration
+    memory_per_trial: float = 0.0  # GiB; 0: from the configuration
     wandb: str = "off"
     goal: str = ""  # the question, in a sentence
 

@@ -1,17 +1,15 @@
 """One trial inside its Ray worker: the only module that imports both Ray and flowpwm.train.
 
 The worker writes its own rows and checkpoints; the driver hears of evaluations and of the end. A
-Python exception is a result, not a crash, so that Tune retries only processes that died.
+Python exception is a result, not a crash. Only a process that ran out of memory, or that hangs, is
+ended: the next trial is to have a fresh one.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import socket
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,25 +18,27 @@ from typing import Any
 import torch
 from ray import tune
 
-from flowpwm import checkpoint
-from flowpwm.checks import ConfigError
+from flowpwm import checkpoint, memory
 from flowpwm.compose import from_dict
 from flowpwm.config import RunConfig
-from flowpwm.datasets.errors import DatasetError
 from flowpwm.report import METRICS, Report
 from flowpwm.state import TrainState
 from flowpwm.train import train
-from flowpwm.updates import Diverged
+from sweeps.core.cgroup import memory_limit
+from sweeps.core.exits import write_exit
+from sweeps.core.failures import failure_class, last_line
 from sweeps.core.folder import StorageError
 from sweeps.core.jobs import Job
+from sweeps.core.ladder import MEMORY_CLASSES
 from sweeps.core.series import SeriesWriter, next_attempt
+from sweeps.core.stop_signal import StopSignal
 from sweeps.core.tracker import NoTracker, Tracker, open_tracker
 from sweeps.core.triallog import TrialLog
+from sweeps.core.watchdog import Limits, Watchdog
 
 CHECKPOINT_SHARE = 20  # a checkpoint that took t seconds is followed by 20 t seconds of work
 HEARTBEAT_S = 15.0
 CHECKPOINT_S = 60.0
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO}
 
 
 def run_trial(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,9 +46,13 @@ def run_trial(config: Mapping[str, Any]) -> dict[str, Any]:
 
     The last result's `outcome` is completed, interrupted or failed. A rung that ends the trial
     raises SystemExit out of `tune.report`, with everything saved before. Raises StorageError
-    where the run folder cannot be seen.
+    where the run folder cannot be seen, and OutOfMemory with its last words left beside the log.
     """
-    job = Job(**config)
+    return run_job(Job(**config))
+
+
+def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
+    """`run_trial` with limits of the watchdog; None: those that follow from the job."""
     stop = StopSignal(job.folder_path / "stop")
     if stop():
         return {"outcome": "interrupted", "attempt": 0}
@@ -59,74 +63,24 @@ def run_trial(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     attempt = next_attempt(job.folder_path, job.trial_id)
     with TrialLog(job.folder_path, job.trial_id, attempt) as log:
-        run = _Attempt(job, attempt, stop, log)
+        run = _Attempt(job, attempt, stop, log, limits=limits or _limits(job))
         try:
-            return run.result()
+            result = run.result()
         except Exception as error:  # noqa: BLE001 - every exception becomes a row
             log.failure(error)
-            cause, message = failure_class(error), last_line(error)
-            if cause == "error" and (networks := run.broken_networks()):
-                # Whatever tripped over them first, the weights are what is wrong.
-                cause, message = "diverged", f"weights of {networks} are not finite: {message}"
-            return {
-                "outcome": "failed",
-                "attempt": attempt,
-                "failure_class": cause,
-                "message": message,
-                "log_path": log.relative_path,
-            }
+            result = run.failure(error)
+        if result.get("failure_class") in MEMORY_CLASSES and run.leave(result):
+            raise OutOfMemory(result["message"])
+        return result
 
 
-def last_line(error: BaseException) -> str:
-    """What the last line of the traceback says."""
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-
-
-def failure_class(error: BaseException) -> str:
-    """One of `schema.FAILURE_CLASSES`."""
-    if isinstance(error, Diverged):
-        return "diverged"
-    if isinstance(error, (checkpoint.CheckpointError, DatasetError, ConfigError)):
-        return "data"  # a configuration was checked before: its files are gone or changed
-    if isinstance(error, torch.OutOfMemoryError):
-        return "oom_gpu"
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return "oom_host"
-    if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
-        return "storage"
-    return "error"
+class OutOfMemory(RuntimeError):
+    """The attempt ran out of memory and left its last words; its process is used up."""
 
 
 def gpu_name(config: RunConfig) -> str | None:
     """The GPU that a run of `config` computes on in this process; None on a CPU."""
     return torch.cuda.get_device_name() if config.device == "cuda" else None
-
-
-class StopSignal:
-    """Whether to stop: the sweep asks for it, or the Ray node of this worker is gone.
-
-    Looks at the file at most twice a second, as it may lie on a shared file system.
-    """
-
-    def __init__(self, path: Path, interval_s: float = 0.5) -> None:
-        self._path = path
-        self._interval_s = interval_s
-        self._parent = os.getppid()
-        self._asked_at = float("-inf")
-        self._stop = False
-
-    @property
-    def orphaned(self) -> bool:
-        """The raylet died, and with it the driver: another attempt may be on its way."""
-        return os.getppid() != self._parent
-
-    def __call__(self) -> bool:
-        """Whether to stop now; once true, always true."""
-        now = time.monotonic()
-        if not self._stop and now - self._asked_at >= self._interval_s:
-            self._asked_at = now
-            self._stop = self.orphaned or self._path.exists()
-        return self._stop
 
 
 @dataclass
@@ -139,31 +93,77 @@ class _Attempt:
     log: TrialLog
     state: TrainState | None = None
     tracker: Tracker = field(default_factory=NoTracker)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self.began = self.reported_at = self.saved_at = time.monotonic()
+        self.save_took = 0.0
+        self.watchdog = Watchdog(self.limits, self.log.warning, self._last_words)
 
     def result(self) -> dict[str, Any]:
         """Train, and return the last result."""
         config = from_dict(json.loads(self.job.config_json))
         torch.set_num_threads(config.num_threads)
-        self.began = self.reported_at = self.saved_at = time.monotonic()
-        self.save_took = 0.0
-        self.memory_peak = 0
-        state = self.state = self._restore(config)
-        dtypes = {name: metric.dtype for name, metric in METRICS.items()}
-        try:
-            with (
-                SeriesWriter(
-                    self.job.folder_path, self.job.trial_id, self.attempt, dtypes=dtypes
-                ) as self.series,
-                open_tracker(self.job, config, self.log) as self.tracker,
-            ):
-                self._tell(state, kind="started", gpu=gpu_name(config))
-                for report in train(state, self.stop):
-                    self._take(state, report)
-                return self._finish(state)
-        finally:
-            state.close()
+        memory.give_back()  # of the trial that this process was taken over from
+        memory.limit_device(config.device, self.job.resources["num_gpus"])
+        with self.watchdog:
+            state = self.state = self._restore(config)
+            try:
+                return self._train(state)
+            finally:
+                state.close()
 
-    def broken_networks(self) -> str:
+    def failure(self, error: Exception) -> dict[str, Any]:
+        """The last result of an attempt that ended with an exception."""
+        cause, message = failure_class(error), last_line(error)
+        if cause == "error" and (networks := self._broken_networks()):
+            # Whatever tripped over them first, the weights are what is wrong.
+            cause, message = "diverged", f"weights of {networks} are not finite: {message}"
+        return self._failed(cause, message)
+
+    def leave(self, result: dict[str, Any]) -> bool:
+        """Whether the last result could be left in the run folder, where the driver finds it."""
+        try:
+            write_exit(self.job.folder_path, self.job.trial_id, self.attempt, result)
+        except OSError as error:
+            self.log.warning("last words not written: %s", error)
+            return False
+        return True
+
+    def _train(self, state: TrainState) -> dict[str, Any]:
+        dtypes = {name: metric.dtype for name, metric in METRICS.items()}
+        with (
+            SeriesWriter(
+                self.job.folder_path, self.job.trial_id, self.attempt, dtypes=dtypes
+            ) as self.series,
+            open_tracker(self.job, state.config, self.log) as self.tracker,
+        ):
+            self._tell(state, kind="started", gpu=gpu_name(state.config))
+            self.watchdog.follow(lambda: _moved(state))
+            for report in train(state, self._should_stop):
+                with self.watchdog.excused():
+                    self._take(state, report)
+            with self.watchdog.excused():
+                return self._finish(state)
+
+    def _should_stop(self) -> bool:
+        return self.watchdog.stop_asked or self.stop()
+
+    def _last_words(self, cause: str, message: str) -> None:
+        """Of a process that the watchdog ends: said by a thread of its own, and perhaps cut off."""
+        self.leave(self._failed(cause, message))
+        if cause == "hang":
+            self.log.stacks()
+        self.log.warning("ended by the watchdog: %s", message)
+        self.series.flush()
+
+    def _failed(self, cause: str, message: str) -> dict[str, Any]:
+        standing = {"attempt": self.attempt, "log_path": self.log.relative_path}
+        if self.state is not None:
+            standing = self._standing(self.state)
+        return standing | {"outcome": "failed", "failure_class": cause, "message": message}
+
+    def _broken_networks(self) -> str:
         """The networks that hold a weight that is not finite, '' if none does."""
         if self.state is None:
             return ""
@@ -191,8 +191,6 @@ class _Attempt:
         where = {"epoch": report.epoch, "env_steps": report.env_steps}
         self.series.report(where | dict(report.metrics))
         self.tracker.log(report)
-        memory = int(report.metrics.get("memory/host_bytes", 0))
-        self.memory_peak = max(self.memory_peak, memory)
         evaluated = bool(report.evaluations)
         for evaluation in report.evaluations:
             self.series.evaluation(
@@ -249,7 +247,7 @@ class _Attempt:
             "env_steps": state.env_steps,
             "score": state.score,
             "score_variance": state.score_variance,
-            "host_memory_bytes": self.memory_peak or None,
+            "host_memory_bytes": self.watchdog.memory_peak_bytes or None,
             "wall_time_s": time.monotonic() - self.began,
             "log_path": self.log.relative_path,
             **self.tracker.place,
@@ -259,8 +257,23 @@ class _Attempt:
         done = state.finished  # all epochs, or no improvement for as long as it was to wait
         if not self.stop.orphaned:
             self._save(state, "last")
+        if self.watchdog.stop_asked and not done:
+            return self._failed("oom_host", self.watchdog.memory_text)
         self.log.info("%s at epoch %d", "completed" if done else "interrupted", state.epoch)
         end = {"outcome": "completed" if done else "interrupted"}
         if done and state.epoch < state.config.epochs:
             end["message"] = f"no better score in {state.config.patience} evaluations"
         return self._standing(state) | end
+
+
+def _moved(state: TrainState) -> tuple[int, ...]:
+    """What changes as long as a run does anything, epochs first."""
+    played = state.evaluator.steps if state.evaluator else 0
+    return state.epoch, state.updates, state.env_steps, played
+
+
+def _limits(job: Job) -> Limits:
+    """The memory that the trial asked for, or what its control group has if that is less."""
+    wanted = int(job.resources["memory_bytes"])
+    limit = memory_limit()
+    return Limits(wanted if limit is None else min(wanted, limit.limit_bytes))

@@ -35,6 +35,10 @@ class TrialLog:
         """Something that did not end the trial."""
         self._logger.warning(message, *values)
 
+    def stacks(self) -> None:
+        """What every thread of this process is doing."""
+        faulthandler.dump_traceback(self._stream, all_threads=True)
+
     def failure(self, error: BaseException) -> None:
         """The whole traceback; its last line is what the sweep's table shows."""
         self._logger.error("failed\n%s", "".join(traceback.format_exception(error)).rstrip())

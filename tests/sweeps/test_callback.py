@@ -1,6 +1,7 @@
 """What Tune tells: errors of ours are kept for the end, never raised into Tune's loop."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from sweeps.core.jobs import make_job
 from sweeps.core.plan import Plan, make_plan
 from sweeps.core.ranking import rank
 from sweeps.core.recorder import Recorder
-from sweeps.core.rungs import Brackets
+from sweeps.core.retries import Retries
+from sweeps.core.rungs import Brackets, Decision
 from sweeps.core.scheduler import RungScheduler
 from sweeps.core.search import StageSearch
 from tests.sweeps.tiny import PLAN
@@ -33,14 +35,27 @@ class Setting:
         self.recorder.planned(self.plan)
         self.trial = self.of(self.plan, folder)
         self.errors: list[Exception] = []
-        self.callback = EventCallback(self.recorder, self.errors.append)
+        self.again: list[str] = []
+        self.kills = 0
+        retries = Retries(
+            folder, self.recorder, self.again.append, lambda: 8 * 2**30, lambda: self.kills
+        )
+        self.callback = EventCallback(self.recorder, retries, self.errors.append)
 
     def of(self, plan: Plan, folder: Path, error: Exception | None = None) -> Any:
         config = make_job(plan, folder, "flow_tuning", "off").to_dict()
-        return SimpleNamespace(config=config, get_error=lambda: error)
+        path = folder / "error.pkl"
+        path.write_bytes(pickle.dumps(error))
+        # Tune's own answer comes from a copy that is not there yet.
+        return SimpleNamespace(
+            config=config, get_error=lambda: None, pickled_error_file=str(path) if error else None
+        )
 
     def result(self, result: dict[str, Any]) -> None:
         self.callback.on_trial_result(iteration=1, trials=[], trial=self.trial, result=result)
+
+    def error(self, trial: Any) -> None:
+        self.callback.on_trial_error(iteration=1, trials=[], trial=trial)
 
     @property
     def record(self) -> Any:
@@ -117,7 +132,8 @@ def test_rungs_of_a_run_from_a_dataset_are_counted_in_epochs(tmp_path: Path) -> 
     errors: list[Exception] = []
     offline = dataclasses.replace(PLAN, fixed={"mode": "joint", "dataset": "somewhere"})
     scheduler = RungScheduler(Brackets((0.25, 0.5), 2.0), recorder, errors.append)
-    callback = EventCallback(recorder, errors.append)
+    retries = Retries(tmp_path, recorder, [].append, lambda: 0, lambda: 0)
+    callback = EventCallback(recorder, retries, errors.append)
     decisions = []
     for substeps, score in ((1, 2.0), (2, 1.0)):
         cell = {"world_model.substeps": substeps, "epochs": 40}
@@ -146,14 +162,40 @@ def test_a_worker_that_dies_pauses_its_trial_and_too_many_deaths_fail_it(
 ) -> None:
     setting.result(EVALUATED | {"kind": "started"})
     dead = setting.of(setting.plan, tmp_path, RayActorError(error_msg="The actor died"))
-    setting.callback.on_trial_recover(iteration=1, trials=[], trial=dead)
-    assert setting.record.status == "INTERRUPTED"
-    setting.result(EVALUATED | {"kind": "started", "attempt": 2})
-    assert (setting.record.status, setting.record.attempt) == ("RUNNING", 2)
-    setting.callback.on_trial_error(iteration=1, trials=[], trial=dead)
+    for attempt in (1, 2, 3):
+        setting.error(dead)
+        assert setting.record.status == "INTERRUPTED"
+        assert setting.again == [setting.plan.trial_id] * attempt
+        setting.result(EVALUATED | {"kind": "started", "attempt": attempt + 1})
+        assert (setting.record.status, setting.record.attempt) == ("RUNNING", attempt + 1)
+    setting.error(dead)
     assert (setting.record.status, setting.record.failure_class) == ("FAILED", "killed")
     assert "worker process died" in setting.record.failure_message
+    assert len(setting.again) == 3
+    assert setting.record.resources == setting.plan.resources.to_dict()
     assert setting.errors == []
+
+
+def test_a_worker_that_ray_kills_for_memory_goes_to_the_ladder(
+    setting: Setting, tmp_path: Path
+) -> None:
+    setting.result(EVALUATED | {"kind": "started"})
+    killed = RayActorError(error_msg="OutOfMemoryError: the node is running low on memory")
+    setting.error(setting.of(setting.plan, tmp_path, killed))
+    assert setting.errors == []
+    assert [failure.step for failure in setting.record.failures] == ["microbatches"]
+    assert "killed for memory" in setting.record.failures[0].message
+    assert setting.again == [setting.plan.trial_id]
+
+
+def test_a_worker_that_dies_after_its_rung_stopped_it_is_not_started_again(
+    setting: Setting, tmp_path: Path
+) -> None:
+    decision = Decision("b", 10, setting.plan.trial_id, 1.0, 2.0, go_on=False)
+    setting.result(EVALUATED | {"kind": "started"})
+    setting.recorder.decided(decision)
+    setting.error(setting.of(setting.plan, tmp_path, RayActorError(error_msg="died")))
+    assert (setting.record.status, setting.again) == ("STOPPED", [])
 
 
 def test_a_trial_that_had_not_begun_when_the_sweep_stopped_stays_planned(setting: Setting) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sweeps.core.cgroup import MemoryLimit, cpu_quota, memory_limit
+from sweeps.core.cgroup import MemoryLimit, cpu_quota, memory_limit, oom_kills
 
 GIB = 2**30
 
@@ -63,3 +63,18 @@ def test_the_first_version_has_its_own_folders_and_its_own_word_for_no_limit(
 def test_without_groups_there_is_no_limit(tmp_path: Path) -> None:
     assert memory_limit(tmp_path / "none", tmp_path / "none") is None
     assert cpu_quota(tmp_path / "none", tmp_path / "none") is None
+
+
+def test_kills_for_memory_are_those_of_the_own_group(tmp_path: Path) -> None:
+    root = tmp_path / "cgroup"
+    write(root / "job", memory__events="low 0\noom 9\noom_kill 7\noom_group_kill 0")
+    write(root / "job" / "step", memory__events="oom 2\noom_kill 1\noom_group_kill 0")
+    assert oom_kills(root, member_of(tmp_path, "0::/job/step")) == 1
+
+
+def test_the_first_version_counts_kills_elsewhere(tmp_path: Path) -> None:
+    root = tmp_path / "cgroup"
+    job = root / "memory" / "job"
+    write(job, memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3")
+    assert oom_kills(root, member_of(tmp_path, "4:memory:/job", "0::/")) == 3
+    assert oom_kills(tmp_path / "none", tmp_path / "none") == 0

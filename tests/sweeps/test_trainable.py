@@ -1,6 +1,5 @@
 """A trial in its worker: how it ends. (What it writes is seen in whole sweeps.)"""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,12 @@ from flowpwm.datasets.errors import DatasetError
 from flowpwm.report import METRICS
 from flowpwm.state import TrainState
 from flowpwm.train import train
+from sweeps.core.failures import failure_class
 from sweeps.core.jobs import make_job
 from sweeps.core.plan import Plan, make_plan
 from sweeps.core.series import SeriesWriter
-from sweeps.core.trainable import StopSignal, _Attempt, failure_class
+from sweeps.core.stop_signal import StopSignal
+from sweeps.core.trainable import _Attempt
 from sweeps.core.triallog import TrialLog
 from tests.sweeps.test_compare import asked
 from tests.sweeps.tiny import RUN
@@ -29,7 +30,6 @@ def ended(plan: Plan, folder: Path, stop_after: int) -> dict[str, object]:
     state = TrainState.start(plan.config)
     with TrialLog(folder, job.trial_id, 1) as log:
         attempt = _Attempt(job, 1, StopSignal(folder / "stop"), log, state)
-        attempt.began, attempt.memory_peak = time.monotonic(), 0
         dtypes = {name: metric.dtype for name, metric in METRICS.items()}
         with SeriesWriter(folder, job.trial_id, 1, dtypes=dtypes) as attempt.series:
             for _ in train(state, lambda: state.epoch >= stop_after):
