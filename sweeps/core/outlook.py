@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,15 +56,27 @@ def look_ahead(
     first = forecast(sweep, checked, slots, found, gpu_bytes)
     seconds = min(MOST_CANARY_S, CANARY_SHARE * first.wall_s.est)
     known = {run.config.world_model.kind for run in earlier}
-    if not with_canary or not slots or seconds < LEAST_CANARY_S:
-        return Outlook(first, found, ())
-    if len(earlier) >= ENOUGH_RECORDED and kinds <= known:
-        return Outlook(first, found, ())
+    enough = len(earlier) >= ENOUGH_RECORDED and kinds <= known
+    if not with_canary or not slots or seconds < LEAST_CANARY_S or enough:
+        return Outlook(first, found, tuple(_too_little_memory(checked, found)))
     measured, problems = canary.measure(representatives(checked, slots), seconds, should_stop)
     if measured:
         found = correction(measured, f"from a canary of {duration(seconds)}")
         first = forecast(sweep, checked, slots, found, gpu_bytes)
-    return Outlook(first, found, tuple(problems))
+    return Outlook(first, found, (*problems, *_too_little_memory(checked, found)))
+
+
+def _too_little_memory(checked: Checked, found: Correction) -> Iterator[str]:
+    """A warning where trials like these have held more than the largest one asks for."""
+    largest = checked.largest
+    expected = found.memory * largest.cost.host_memory_bytes
+    if expected > largest.resources.memory_bytes:
+        yield (
+            f"memory: trials like these held {found.memory:.2g} times what is predicted, here "
+            f"{expected / 2**30:.2g} GiB; they ask for "
+            f"{largest.resources.memory_bytes / 2**30:.2g}. "
+            f"trial.memory={math.ceil(expected / 2**30)} gives them room"
+        )
 
 
 def representatives(checked: Checked, slots: int) -> list[Plan]:
