@@ -37,10 +37,12 @@ class PortBlock:
         "dashboard-agent-grpc-port",
         "runtime-env-agent-port",
         "metrics-export-port",
+        "AUTOSCALER_METRIC_PORT",
+        "DASHBOARD_METRIC_PORT",
     )
 
     def port(self, service: str) -> int:
-        """The port of a service, named like Ray's option."""
+        """The port of a service, named like Ray's option or, in capitals, its variable."""
         return self.first + self.SERVICES.index(service)
 
     @property

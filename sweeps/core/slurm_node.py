@@ -71,7 +71,7 @@ def run(job: Job, folder: Path, address: str | None = None) -> int:
         ip = node_ip(job)
         ray = subprocess.Popen(
             ray_start(job, block, ip, temp, address),
-            env=node_environment(job, folder, os.environ),
+            env=node_environment(job, folder, block, os.environ),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -90,7 +90,7 @@ def run(job: Job, folder: Path, address: str | None = None) -> int:
 def ray_start(job: Job, block: PortBlock, ip: str, temp: Path, address: str | None) -> list[str]:
     """The command for this node; with `address` it joins the head there."""
     head = address is None
-    services = [name for name in block.SERVICES if name != "claim"]
+    services = [name for name in block.SERVICES if name != "claim" and name.islower()]
     if not head:
         only_head = ("port", "ray-client-server-port", "dashboard-port")
         services = [name for name in services if name not in only_head]
@@ -115,7 +115,9 @@ def ray_start(job: Job, block: PortBlock, ip: str, temp: Path, address: str | No
     ]
 
 
-def node_environment(job: Job, folder: Path, outside: Mapping[str, str]) -> dict[str, str]:
+def node_environment(
+    job: Job, folder: Path, block: PortBlock, outside: Mapping[str, str]
+) -> dict[str, str]:
     """The variables of every Ray process of the node, trials included; ours yield to the user's."""
     ours = dict(SETTINGS)
     if job.memory_bytes and job.memory_bytes < 0.9 * psutil.virtual_memory().total:
@@ -126,6 +128,8 @@ def node_environment(job: Job, folder: Path, outside: Mapping[str, str]) -> dict
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Without them two more listeners of the head have ports that are the same for every job.
+        **{name: str(block.port(name)) for name in block.SERVICES if name.isupper()},
     }
     if job.nodes == 1:
         # Despite its name: with 0 Ray leaves loopback addresses as they are and listens there.

@@ -139,28 +139,30 @@ def test_every_option_is_one_that_ray_knows() -> None:
 
 def test_ray_watches_the_memory_of_a_machine_that_is_all_ours_only() -> None:
     name = "RAY_memory_monitor_refresh_ms"
-    share = slurm_node.node_environment(JOB, Path("/f"), {})
+    share = slurm_node.node_environment(JOB, Path("/f"), BLOCK, {})
     assert share[name] == "0"
     total = psutil.virtual_memory().total
     whole = Job(job_id="4711", node="gpu7", nodes=2, memory_bytes=total)
-    assert name not in slurm_node.node_environment(whole, Path("/f"), {})
-    assert slurm_node.node_environment(JOB, Path("/f"), {name: "250"})[name] == "250"
+    assert name not in slurm_node.node_environment(whole, Path("/f"), BLOCK, {})
+    assert slurm_node.node_environment(JOB, Path("/f"), BLOCK, {name: "250"})[name] == "250"
 
 
 def test_a_node_asks_for_the_token_of_its_job_whatever_the_user_has_set() -> None:
     outside = {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "t", "RAY_ADDRESS": "a:1", "A": "b"}
-    inside = slurm_node.node_environment(JOB, Path("/f"), outside)
+    inside = slurm_node.node_environment(JOB, Path("/f"), BLOCK, outside)
     assert (inside["RAY_AUTH_MODE"], inside["RAY_AUTH_TOKEN_PATH"]) == ("token", "/f/token")
     assert not inside.keys() & {"RAY_AUTH_TOKEN", "RAY_ADDRESS"}
     assert inside["A"] == "b"
+    metrics = {int(inside[name]) for name in ("AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")}
+    assert len(metrics) == 2 and metrics < set(BLOCK.ports)
 
 
 def test_a_job_of_one_node_stays_on_loopback() -> None:
     alone = Job(job_id="4711", node="gpu7")
     assert slurm_node.node_ip(alone) == "127.0.0.1"
     name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-    assert slurm_node.node_environment(alone, Path("/f"), {})[name] == "0"
-    assert name not in slurm_node.node_environment(JOB, Path("/f"), {})
+    assert slurm_node.node_environment(alone, Path("/f"), BLOCK, {})[name] == "0"
+    assert name not in slurm_node.node_environment(JOB, Path("/f"), BLOCK, {})
 
 
 def test_the_temporary_folder_is_ours_alone_and_leaves_room_for_the_names_of_sockets(
