@@ -10,105 +10,18 @@ import json
 import os
 import shutil
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import psutil
 
+from sweeps.core import slurm_node
 from sweeps.core.auth import write_token
-from sweeps.core.durable import write_atomic
+from sweeps.core.slurm_job import PID, TOKEN, Head, Job, JobError
 
-MIB = 2**20
 ARRAY_INDEX = "{array}"
-#: Names within the folder of a job.
-TOKEN, HEAD, PID = "token", "head.json", "head.pid"
-PATIENCE_S = 60.0
-
-
-class JobError(Exception):
-    """What is wrong with the job or its command line, in one line."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What SLURM says of the job, on the node where it is asked."""
-
-    job_id: str
-    node: str
-    nodes: int = 1
-    restarts: int = 0
-    cpus: int | None = None
-    memory_bytes: int | None = None
-    array_index: str | None = None
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Job:
-        """The job of these variables.
-
-        Raises:
-            JobError: they are not those of a job.
-        """
-        try:
-            job_id, node = environment["SLURM_JOB_ID"], environment["SLURMD_NODENAME"]
-        except KeyError as error:
-            raise JobError(f"{error.args[0]} is not set: this runs inside a SLURM job") from error
-        if not job_id.isdigit():
-            raise JobError(f"SLURM_JOB_ID must be a number, got {job_id!r}")
-        cpus = _number(environment, "SLURM_CPUS_ON_NODE")
-        # 0 stands for all of the node.
-        mebibytes = _number(environment, "SLURM_MEM_PER_NODE")
-        if not mebibytes and cpus:
-            mebibytes = (_number(environment, "SLURM_MEM_PER_CPU") or 0) * cpus
-        return cls(
-            job_id=job_id,
-            node=node,
-            nodes=_number(environment, "SLURM_JOB_NUM_NODES") or 1,
-            restarts=_number(environment, "SLURM_RESTART_COUNT") or 0,
-            cpus=cpus,
-            memory_bytes=mebibytes * MIB if mebibytes else None,
-            array_index=environment.get("SLURM_ARRAY_TASK_ID"),
-        )
-
-
-@dataclass(frozen=True)
-class Head:
-    """Where the head of the job's Ray is, as its node wrote it down."""
-
-    address: str
-    dashboard_port: int
-    node: str
-
-    @classmethod
-    def read(cls, folder: Path) -> Head:
-        """What is in the folder of the job.
-
-        Raises:
-            JobError: the head is not up, or no longer.
-        """
-        try:
-            return cls(**json.loads((folder / HEAD).read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
-            raise JobError(f"{folder / HEAD}: {error}") from error
-
-    @classmethod
-    def await_in(cls, folder: Path, patience_s: float = PATIENCE_S) -> Head:
-        """The same on another node, where a shared file system may show the file late.
-
-        Raises:
-            JobError: it does not come.
-        """
-        deadline = time.monotonic() + patience_s
-        while not (folder / HEAD).exists() and time.monotonic() < deadline:
-            time.sleep(0.5)
-        return cls.read(folder)
-
-    def write(self, folder: Path) -> None:
-        """Let the others find the head."""
-        write_atomic(folder / HEAD, json.dumps(asdict(self)).encode())
 
 
 def results_of(words: Iterable[str]) -> Path:
@@ -160,14 +73,11 @@ def driver_words(job: Job, words: Sequence[str], address: str) -> list[str]:
     asked = any(word.partition("=")[0] == "--resume" for word in given)
     found = run_folder_of(results_of(given), job.job_id) if job.restarts and not asked else None
     if found is not None:
-        # The folder holds the rest; said again it could only differ.
-        given = [*(word for word in given if word.startswith("-")), "--resume", str(found)]
+        # The folder holds the settings; said again they could only differ. Flags and their values
+        # are how to run.
+        kept = [word for word in given if word.startswith("-") or "=" not in word]
+        given = [*kept, "--resume", str(found)]
     return [*given, "--address", address]
-
-
-def _number(environment: Mapping[str, str], name: str) -> int | None:
-    text = environment.get(name, "")
-    return int(text) if text.isdigit() else None
 
 
 def _drive(job: Job, folder: Path, script: str, words: Sequence[str]) -> NoReturn:
@@ -188,8 +98,6 @@ def _stop(folder: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one of the commands; returns its exit code, 2 with one line if it cannot be run."""
-    from sweeps.core import slurm_node
-
     try:
         job = Job.of(os.environ)
         match list(arguments):

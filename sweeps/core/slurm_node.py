@@ -22,7 +22,7 @@ from sweeps.core.durable import write_atomic
 from sweeps.core.ports import NoPorts, PortBlock, claim_block
 from sweeps.core.processes import adopt_orphans, end_processes
 from sweeps.core.ray_settings import OBJECT_STORE_BYTES, SETTINGS
-from sweeps.core.slurm import PID, TOKEN, Head, Job, JobError
+from sweeps.core.slurm_job import PID, TOKEN, Head, Job, JobError
 
 #: Ray puts some 68 bytes behind it, and the name of a Unix socket has 107.
 LONGEST_TEMP = 36

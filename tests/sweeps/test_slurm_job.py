@@ -9,7 +9,7 @@ import pytest
 
 from sweeps.core import machine, slurm, slurm_node
 from sweeps.core.ports import PortBlock
-from sweeps.core.slurm import Head, Job, JobError
+from sweeps.core.slurm_job import Head, Job, JobError
 
 GIB = 2**30
 JOB = Job(job_id="4711", node="gpu7", nodes=2, cpus=1, memory_bytes=2 * GIB)
@@ -98,6 +98,10 @@ def test_only_a_job_that_comes_again_goes_on_by_itself(tmp_path: Path) -> None:
     again = Job(job_id="4711", node="gpu7", restarts=1)
     assert slurm.driver_words(JOB, words, "gpu7:20257") == [*words, *address]
     assert slurm.driver_words(again, words, "gpu7:20257") == ["--yes", "--resume", ours, *address]
+    # A flag keeps the value that stands after it.
+    limited = [*words, "--time-limit", "12h"]
+    kept = ["--yes", "--time-limit", "12h"]
+    assert slurm.driver_words(again, limited, "gpu7:20257") == [*kept, "--resume", ours, *address]
 
 
 def test_a_resume_that_is_asked_for_stays_as_it_is(tmp_path: Path) -> None:
