@@ -38,8 +38,7 @@ def _logit_normal(shape: tuple[int, ...], generator: torch.Generator, nodes: Ten
 
 
 TAU_SAMPLING: dict[str, Callable[[tuple[int, ...], torch.Generator, Tensor], Tensor]] = {
-    # Where the integrator will ask. Elsewhere on the path a point gives its end away, and the
-    # network learns to read it from there instead of from the action.
+    # Where the integrator will ask: elsewhere a point of the path also gives its end away.
     "nodes": _nodes,
     "uniform": _uniform,
     "midpoint": _midpoint,
@@ -68,8 +67,7 @@ class FlowWorldModelConfig(WorldModelConfig):
     tau_sampling: str = "uniform"
     consistency: str = "teacher_forced"
     wm_rollout_weight: float = 1.0
-    # As heavy as the rollout, it teaches to read the next latent from points on the way there, and
-    # a policy finds less of what its actions do (benchmarks/RESULTS.md).
+    # As heavy as the rollout's error, policies learned later or not at all (benchmarks/RESULTS.md).
     flow_matching_weight: float = 0.1
     objective: str = "flow_matching"
     chart: str = "logits"
