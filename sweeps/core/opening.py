@@ -75,8 +75,8 @@ def at_once(checked: Checked, options: Options) -> int:
         return 0
     needs = checked.largest.resources
     memory = machine.usable_memory_bytes() - machine.HEAD_BYTES
-    at_once = min(machine.usable_cpus() // needs.num_cpus, memory // needs.memory_bytes)
-    return max(1, int(at_once))
+    fit = min(machine.usable_cpus() // needs.num_cpus, memory // needs.memory_bytes)
+    return max(1, int(fit))
 
 
 def page(sweep: Sweep, checked: Checked, options: Options, where: str, outlook: Outlook) -> str:

@@ -50,6 +50,19 @@ def tiny(kind: str = "flow", **changes: object) -> RunConfig:
     return compose(f"point-mass {kind}", TINY | {"epochs": 200} | changes)
 
 
+def comparison(epochs: int) -> Compare:
+    """Six trials: both arms on three seeds."""
+    return Compare(
+        name="single_task",
+        tasks=("point-mass",),
+        presets="",
+        arms={"mlp": "mlp", "flow": "flow"},
+        baseline="mlp",
+        fixed=TINY | {"epochs": epochs},
+        confirm=Confirm(seeds=(1, 2, 3)),
+    )
+
+
 def measured(config: RunConfig, environment_s: float, learning_s: float) -> Measured:
     return Measured(config, estimate(config), environment_s, learning_s)
 
@@ -141,15 +154,7 @@ def test_rungs_save_what_they_stop() -> None:
 
 
 def test_a_comparison_is_forecast_trial_by_trial() -> None:
-    sweep = Compare(
-        name="single_task",
-        tasks=("point-mass",),
-        presets="",
-        arms={"mlp": "mlp", "flow": "flow"},
-        baseline="mlp",
-        fixed=TINY | {"epochs": 50},
-        confirm=Confirm(seeds=(1, 2, 3)),
-    )
+    sweep = comparison(50)
     checked = check(sweep)
     each = [run_seconds(p.config, p.cost, Correction()) for p in checked.plans]
     told = forecast(sweep, checked, 1, Correction())
@@ -206,17 +211,7 @@ def test_representatives_are_of_every_kind_and_fill_the_machine() -> None:
 
 
 def test_a_canary_trains_and_measures_and_tells_of_a_failure() -> None:
-    plan = check(
-        Compare(
-            name="single_task",
-            tasks=("point-mass",),
-            presets="",
-            arms={"mlp": "mlp", "flow": "flow"},
-            baseline="mlp",
-            fixed=TINY | {"epochs": 400},
-            confirm=Confirm(seeds=(1, 2, 3)),
-        )
-    ).of("flow")
+    plan = check(comparison(400)).of("flow")
     broken = dataclasses.replace(
         plan, arm="broken", config=dataclasses.replace(plan.config, device="cuda")
     )
@@ -269,15 +264,7 @@ def record(
 
 def remaining(spread: float = 2.0) -> tuple[Remaining, float]:
     """Of a sweep of six trials on two slots; and the forecast of one of them."""
-    sweep = Compare(
-        name="single_task",
-        tasks=("point-mass",),
-        presets="",
-        arms={"mlp": "mlp", "flow": "flow"},
-        baseline="mlp",
-        fixed=TINY | {"epochs": 200},
-        confirm=Confirm(seeds=(1, 2, 3)),
-    )
+    sweep = comparison(200)
     found = Correction(spread=spread)
     whole = run_seconds(tiny(), estimate(tiny()), found)
     return Remaining(sweep, forecast(sweep, check(sweep), 2, found), found), whole
