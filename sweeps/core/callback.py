@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ray import cloudpickle, tune
@@ -82,10 +82,18 @@ def error_of(trial: Any) -> BaseException | None:
     Tune's own `get_error` reads a copy in the results' storage, which is made only later.
     """
     path = trial.pickled_error_file
-    if not path or not Path(path).is_file():
-        return trial.get_error()
-    # Written by this very process, right before its callbacks are called.
-    return cloudpickle.loads(Path(path).read_bytes())
+    if not path:
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        # This process wrote it right before its callbacks are called. Ray's folders are open to
+        # others, and to load a pickle is to run it: what somebody else put there is left alone.
+        if os.fstat(handle).st_uid != os.geteuid():
+            return None
+        return cloudpickle.load(file)
 
 
 def classify(error: BaseException | None) -> str:

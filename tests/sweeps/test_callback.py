@@ -1,6 +1,7 @@
 """What Tune tells: errors of ours are kept for the end, never raised into Tune's loop."""
 
 import dataclasses
+import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.tune.schedulers import TrialScheduler
 
-from sweeps.core.callback import EventCallback, classify, describe
+from sweeps.core.callback import EventCallback, classify, describe, error_of
 from sweeps.core.events import EventLog, read_events
 from sweeps.core.jobs import make_job
 from sweeps.core.plan import Plan, make_plan
@@ -260,3 +261,16 @@ def test_where_a_run_is_shown_is_known_from_its_first_result_on(setting: Setting
     setting.result(EVALUATED | where | {"wandb_link": "https://wandb.example/r"})
     assert setting.record.wandb_group == "flow_tuning-r1"
     assert setting.record.wandb_link == "https://wandb.example/r"
+
+
+def test_an_error_that_somebody_else_left_is_not_loaded(tmp_path: Path) -> None:
+    ours, link = tmp_path / "error.pkl", tmp_path / "link.pkl"
+    ours.write_bytes(pickle.dumps(RayActorError(error_msg="gone")))
+    link.symlink_to(ours)
+    assert isinstance(error_of(SimpleNamespace(pickled_error_file=str(ours))), RayActorError)
+    assert error_of(SimpleNamespace(pickled_error_file=str(link))) is None
+    assert error_of(SimpleNamespace(pickled_error_file=str(tmp_path / "none.pkl"))) is None
+    assert error_of(SimpleNamespace(pickled_error_file=None)) is None
+    if os.geteuid() == 0:  # only root can give a file away
+        os.chown(ours, 12345, -1)
+        assert error_of(SimpleNamespace(pickled_error_file=str(ours))) is None
