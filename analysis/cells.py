@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.load import Frames
-from sweeps.core.schema import PARAM_PREFIX
+from sweeps.core.store.schema import PARAM_PREFIX
 
 
 def placed(frames: Frames) -> pd.DataFrame:

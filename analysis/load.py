@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import InputError, check, unknown
-from sweeps.core.compact import DamagedTable, Tables, read_tables, trials_heard
-from sweeps.core.events import fold, read_events
-from sweeps.core.schema import EVALS, REPORTS
+from sweeps.core.store.compact import DamagedTable, Tables, read_tables, trials_heard
+from sweeps.core.store.events import fold, read_events
+from sweeps.core.store.schema import EVALS, REPORTS
 
 _HEADER = ("writer", "seq", "time", "event", "trial_id", "schema", "crc")
 _TIMES = ("started_at", "ended_at")

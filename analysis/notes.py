@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.load import locate, trials_of
 from analysis.names import InputError, check
-from sweeps.core.events import NOTE_WRITER, EventLog, fold, read_events
+from sweeps.core.store.events import NOTE_WRITER, EventLog, fold, read_events
 
 
 def note(path: str | Path, text: str, trial_id: str | None = None) -> Path:

@@ -15,7 +15,7 @@ from analysis.load import Frames, load_heard
 from analysis.names import InputError
 from analysis.runs import runs_below
 from analysis.status import counts_of, status
-from sweeps.core.events import Driver, driver_of
+from sweeps.core.store.events import Driver, driver_of
 
 COLUMNS = [
     *("sweep", "run", "state"),

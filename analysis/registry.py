@@ -15,7 +15,7 @@ from analysis.names import InputError, check
 from analysis.registry_words import comparison, methodology, note_text, outcome, params_text
 from analysis.runs import runs_below
 from analysis.summarize import last_line
-from sweeps.core.events import TrialRecord, fold, read_events
+from sweeps.core.store.events import TrialRecord, fold, read_events
 
 FORMATS = ("df", "md")
 TIMES = ("planned_at", "queued_at", "started_at", "ended_at", "evaluated_at")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.verdict import number
-from sweeps.core.events import Note, Played
+from sweeps.core.store.events import Note, Played
 
 
 def comparison(arm: str, baseline: str | None) -> str | None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.load import Frames
 from analysis.names import InputError, unknown
-from sweeps.core.schema import DONE_STATUSES, EVALS, SCORE_WINDOW
+from sweeps.core.store.schema import DONE_STATUSES, EVALS, SCORE_WINDOW
 
 WINDOW = SCORE_WINDOW
 DONE = DONE_STATUSES

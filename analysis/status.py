@@ -15,8 +15,8 @@ import pandas as pd
 from analysis.load import Frames, load_heard
 from analysis.scores import DONE
 from analysis.summarize import last_line
-from sweeps.core.events import driver_of
-from sweeps.core.schema import STATUSES
+from sweeps.core.store.events import driver_of
+from sweeps.core.store.schema import STATUSES
 
 WAITING = ("PENDING", "QUEUED", "INTERRUPTED")
 ACTIVE = (*WAITING, "RUNNING")

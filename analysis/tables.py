@@ -15,7 +15,7 @@ from analysis.figures import View
 from analysis.load import Frames
 from analysis.summarize import failures, summarize
 from analysis.verdict import interval, number
-from sweeps.core.schema import PARAM_PREFIX
+from sweeps.core.store.schema import PARAM_PREFIX
 
 _CODE = {"key": "code name", "value": "code"}
 _NOT_LEARNED = ' <span class="note">not learned</span>'

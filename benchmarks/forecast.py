@@ -18,9 +18,9 @@ from typing import Any
 from benchmarks.record import provenance, write
 from flowpwm.compose import compose
 from flowpwm.cost import estimate
-from sweeps.core import canary
-from sweeps.core.plan import Plan, Resources
-from sweeps.core.rates import Correction, Measured, correction
+from sweeps.core.forecast import canary
+from sweeps.core.forecast.rates import Correction, Measured, correction
+from sweeps.core.protocol.plan import Plan, Resources
 
 #: The first of each kind is the canary.
 CONFIGURATIONS: tuple[tuple[str, dict[str, Any]], ...] = (

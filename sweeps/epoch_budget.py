@@ -7,7 +7,7 @@ Every value of `epochs` is a comparison of its own: the learning rate falls over
 
 import sys
 
-from sweeps.core.compare import Compare, Confirm
+from sweeps.core.spec.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="epoch_budget",
@@ -22,6 +22,6 @@ SWEEP = Compare(
 )
 
 if __name__ == "__main__":
-    from sweeps.core.driver import main
+    from sweeps.core.driver.run import main
 
     sys.exit(main(SWEEP, sys.argv[1:]))

@@ -8,7 +8,7 @@ seeds. Confirm: the winner against the baseline on test seeds that nothing was c
 
 import sys
 
-from sweeps.core.tune import Confirm, Screen, Select, Tune
+from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
 
 SWEEP = Tune(
     name="flow_tuning",
@@ -30,6 +30,6 @@ SWEEP = Tune(
 )
 
 if __name__ == "__main__":
-    from sweeps.core.driver import main
+    from sweeps.core.driver.run import main
 
     sys.exit(main(SWEEP, sys.argv[1:]))

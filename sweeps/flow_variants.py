@@ -8,7 +8,7 @@ both alike.
 
 import sys
 
-from sweeps.core.compare import Compare, Confirm
+from sweeps.core.spec.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="flow_variants",
@@ -31,6 +31,6 @@ SWEEP = Compare(
 )
 
 if __name__ == "__main__":
-    from sweeps.core.driver import main
+    from sweeps.core.driver.run import main
 
     sys.exit(main(SWEEP, sys.argv[1:]))

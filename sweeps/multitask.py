@@ -5,7 +5,7 @@ python sweeps/multitask.py dataset=data/mt30 [wm_batch_size=256] [key=value ...]
 
 import sys
 
-from sweeps.core.compare import Compare, Confirm
+from sweeps.core.spec.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="multitask",
@@ -24,6 +24,6 @@ SWEEP = Compare(
 )
 
 if __name__ == "__main__":
-    from sweeps.core.driver import main
+    from sweeps.core.driver.run import main
 
     sys.exit(main(SWEEP, sys.argv[1:]))

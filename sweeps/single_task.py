@@ -5,7 +5,7 @@ python sweeps/single_task.py [preset='48M ant_runs'] [epochs=15000] [key=value .
 
 import sys
 
-from sweeps.core.compare import Compare, Confirm
+from sweeps.core.spec.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="single_task",
@@ -18,6 +18,6 @@ SWEEP = Compare(
 )
 
 if __name__ == "__main__":
-    from sweeps.core.driver import main
+    from sweeps.core.driver.run import main
 
     sys.exit(main(SWEEP, sys.argv[1:]))

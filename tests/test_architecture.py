@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RESULT_READERS = {"sweeps.core.schema", "sweeps.core.compact", "sweeps.core.events"}
+RESULT_READERS = {
+    "sweeps.core.store.schema",
+    "sweeps.core.store.compact",
+    "sweeps.core.store.events",
+}
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a source file names in an import, whole, such as `sweeps.core.events`."""
+    """Every module that a source file names in an import, such as `sweeps.core.store.events`."""
     package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -52,8 +56,8 @@ def test_analysis_reads_results_only(path: Path) -> None:
     found = imports(path)
     assert [name for name in ("torch", "ray", "flowpwm") if names_module(found, name)] == []
     named = {name for name in found if name.startswith("sweeps.")}
-    # `from sweeps.core import schema` names the package and then the module.
-    modules_named = {".".join(name.split(".")[:3]) for name in named} - {"sweeps.core"}
+    # `from sweeps.core.store import schema` names the package and then the module.
+    modules_named = {".".join(name.split(".")[:4]) for name in named} - {"sweeps.core.store"}
     assert modules_named <= RESULT_READERS
 
 
@@ -63,7 +67,7 @@ def test_one_module_sees_both_ray_and_the_training_loop() -> None:
         for path in modules("sweeps")
         if names_module(imports(path), "ray") and names_module(imports(path), "flowpwm.train")
     ]
-    assert both == ["sweeps/core/trainable.py"]
+    assert both == ["sweeps/core/worker/trainable.py"]
 
 
 def test_no_file_in_sweeps_hides_a_standard_module() -> None:
@@ -77,7 +81,9 @@ def test_the_packages_of_sweeps_import_nothing(name: str) -> None:
     assert (ROOT / name).read_text().strip() == ""
 
 
-@pytest.mark.parametrize("module", ["analysis", "sweeps.core.compact", "sweeps.core.events"])
+@pytest.mark.parametrize(
+    "module", ["analysis", "sweeps.core.store.compact", "sweeps.core.store.events"]
+)
 def test_reading_results_loads_neither_torch_nor_ray(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'ray', 'flowpwm'}} & set(sys.modules)))"
     done = subprocess.run(

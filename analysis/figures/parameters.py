@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis import stats
 from analysis.figures.style import COLOURS, GREY, panel, short_numbers
 from analysis.figures.view import View
-from sweeps.core.schema import PARAM_PREFIX
+from sweeps.core.store.schema import PARAM_PREFIX
 
 _MANY = 8
 

@@ -26,13 +26,13 @@ from flowpwm.envs.base import SimulationFailed
 from flowpwm.evaluate import Evaluator
 from flowpwm.modes import MODES
 from flowpwm.report import Evaluation
-from sweeps.core.compact import compact
-from sweeps.core.events import EventLog, fold, read_events
-from sweeps.core.folder import FolderOwned, RunFolder
-from sweeps.core.records import Played, TrialRecord
-from sweeps.core.schema import DONE_STATUSES, ExitCode
-from sweeps.core.settings import UsageError
-from sweeps.core.state import SweepState
+from sweeps.core.spec.settings import UsageError
+from sweeps.core.store.compact import compact
+from sweeps.core.store.events import EventLog, fold, read_events
+from sweeps.core.store.folder import FolderOwned, RunFolder
+from sweeps.core.store.records import Played, TrialRecord
+from sweeps.core.store.schema import DONE_STATUSES, ExitCode
+from sweeps.core.store.state import SweepState
 
 WRITER = "evaluate"
 UNSEEN_SEED = 2_000_003

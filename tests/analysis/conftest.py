@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import analysis
-from sweeps.core.compact import compact
-from sweeps.core.events import EventLog
-from sweeps.core.series import SeriesWriter
+from sweeps.core.store.compact import compact
+from sweeps.core.store.events import EventLog
+from sweeps.core.store.series import SeriesWriter
 
 STEPS_PER_EPOCH = 2048
 PHASE3 = {

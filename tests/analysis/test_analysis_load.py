@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from sweeps.core.schema import EVALS, REPORTS, TRIALS
+from sweeps.core.store.schema import EVALS, REPORTS, TRIALS
 
 
 def test_a_finished_sweep_loads_with_its_parameters_times_and_events(tuned):

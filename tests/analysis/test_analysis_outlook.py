@@ -17,17 +17,17 @@ import analysis
 from analysis.__main__ import main
 from analysis.status_page import clock
 from flowpwm.report import METRICS
-from sweeps.core.events import EventLog
-from sweeps.core.owner import Claim
-from sweeps.core.plan import make_plan
-from sweeps.core.recorder import Recorder
-from sweeps.core.series import SeriesWriter
+from sweeps.core.protocol.plan import make_plan
+from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.store.events import EventLog
+from sweeps.core.store.owner import Claim
+from sweeps.core.store.series import SeriesWriter
 from tests.sweeps.tiny import PLAN
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from sweeps.core.owner import Claim
+from sweeps.core.store.owner import Claim
 Claim(Path(sys.argv[1])).take()
 os._exit(9)
 """

@@ -13,8 +13,8 @@ import pytest
 
 import analysis
 from analysis.__main__ import main
-from sweeps.core.compact import compact, read_tables
-from sweeps.core.events import EventLog, event_files, fold, read_events
+from sweeps.core.store.compact import compact, read_tables
+from sweeps.core.store.events import EventLog, event_files, fold, read_events
 
 SPEC = {
     "kind": "tune",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from flowpwm.compose import compose
 from flowpwm.config import to_dict
-from sweeps.core.jobs import Job
-from sweeps.core.trainable import run_job
-from sweeps.core.watchdog import Limits
+from sweeps.core.worker.jobs import Job
+from sweeps.core.worker.trainable import run_job
+from sweeps.core.worker.watchdog import Limits
 from tests.sweeps.misbehaving import MIB, TRAINED
 
 MEMORY_BYTES = 900 * MIB

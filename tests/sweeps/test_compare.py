@@ -5,30 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.core.check import check
-from sweeps.core.command import parse, usage
-from sweeps.core.compare import Compare, Confirm
-from sweeps.core.driver import main
-from sweeps.core.events import EventLog, read_events
-from sweeps.core.plan import Plan, make_plan
-from sweeps.core.recorder import Recorder
-from sweeps.core.schema import ExitCode
-from sweeps.core.settings import UsageError
-from sweeps.core.stages import CompareStages
-from sweeps.core.start_page import start_page
-
-PLAN = Compare(
-    name="single_task",
-    tasks=("point-mass", "reacher-easy"),
-    presets="laptop",
-    arms={"mlp": "mlp", "flow": "flow", "coarse": "flow_v1 wm_batch_size=32"},
-    baseline="mlp",
-    confirm=Confirm(seeds=(42, 123)),
-)
-
-
-def asked(*words: str) -> Compare:
-    return parse(PLAN, words)[0]
+from sweeps.core.check.sweep import check
+from sweeps.core.driver.run import main
+from sweeps.core.pages.start import start_page
+from sweeps.core.protocol.plan import Plan, make_plan
+from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.stages import CompareStages
+from sweeps.core.spec.command import usage
+from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.settings import UsageError
+from sweeps.core.store.events import EventLog, read_events
+from sweeps.core.store.schema import ExitCode
+from tests.sweeps.tiny import COMPARE, asked
 
 
 def runs(sweep: Compare) -> list[tuple[str, ...]]:
@@ -41,7 +29,7 @@ def configs(sweep: Compare) -> dict[str, Plan]:
 
 
 def test_every_arm_runs_on_every_task() -> None:
-    assert runs(PLAN) == [
+    assert runs(COMPARE) == [
         ("mlp", "point-mass"),
         ("flow", "point-mass"),
         ("coarse", "point-mass"),
@@ -49,7 +37,7 @@ def test_every_arm_runs_on_every_task() -> None:
         ("flow", "reacher-easy"),
         ("coarse", "reacher-easy"),
     ]
-    assert PLAN.planned_trials() == {"confirm": 12}
+    assert COMPARE.planned_trials() == {"confirm": 12}
 
 
 def test_an_axis_of_all_arms_multiplies_all_and_one_of_some_arms_only_those() -> None:
@@ -67,7 +55,7 @@ def test_an_axis_of_all_arms_multiplies_all_and_one_of_some_arms_only_those() ->
 
 
 def test_what_is_fixed_goes_before_an_arm_and_an_arm_before_the_presets() -> None:
-    seen = configs(PLAN)
+    seen = configs(COMPARE)
     batches = {name: plan.config.wm_batch_size for name, plan in seen.items()}
     assert batches["flow point-mass"] == 256 and batches["coarse point-mass"] == 32
     seen = configs(asked("wm_batch_size=16", "world_model.substeps=3"))
@@ -182,7 +170,7 @@ def test_a_bad_comparison_is_refused_in_one_line_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(PLAN, words) == ExitCode.USAGE
+    assert main(COMPARE, words) == ExitCode.USAGE
     error, *rest = capsys.readouterr().err.splitlines()
     assert says in error
     assert rest[-1] == "Nothing was started."
@@ -218,7 +206,7 @@ def test_the_page_says_in_what_exactly_each_arm_differs() -> None:
 
 
 def test_arms_that_share_a_model_are_said_to_be_compared_in_pairs() -> None:
-    sweep = dataclasses.replace(PLAN, shared_state="one frozen world model")
+    sweep = dataclasses.replace(COMPARE, shared_state="one frozen world model")
     page = " ".join(start_page(sweep, check(sweep), 2, "").split())
     assert "compared in pairs: one frozen world model" in page
     assert sweep.to_dict()["shared_state"] == "one frozen world model"
@@ -229,13 +217,13 @@ def test_a_plan_for_a_larger_machine_can_be_looked_at_but_not_started(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["trial.cpus=4096"]
-    assert main(PLAN, ["--dry-run", *words]) == ExitCode.OK
+    assert main(COMPARE, ["--dry-run", *words]) == ExitCode.OK
     assert "WARN not on this machine: no node can run a trial" in capsys.readouterr().out
-    assert main(PLAN, words) == ExitCode.USAGE
+    assert main(COMPARE, words) == ExitCode.USAGE
 
 
 def test_the_help_names_arms_tasks_and_seeds() -> None:
-    page = usage(PLAN)
+    page = usage(COMPARE)
     for word in ("task=[NAME,...]", "coarse", "flow_v1 wm_batch_size=32", "seeds", "--resume PATH"):
         assert word in page
     assert "screen" not in page
@@ -244,7 +232,7 @@ def test_the_help_names_arms_tasks_and_seeds() -> None:
 class Driver:
     """One driver process' worth of stages over the run folder."""
 
-    def __init__(self, folder: Path, sweep: Compare = PLAN) -> None:
+    def __init__(self, folder: Path, sweep: Compare = COMPARE) -> None:
         self.log = EventLog(folder, "driver")
         self.recorder = Recorder(self.log, read_events(folder))
         self.plans = CompareStages(sweep, self.recorder).plans()

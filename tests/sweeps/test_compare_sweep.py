@@ -12,9 +12,9 @@ import analysis
 from flowpwm.compose import from_dict
 from flowpwm.state import TrainState
 from flowpwm.train import train
-from sweeps.core.compact import Tables, read_tables
-from sweeps.core.events import read_events
-from sweeps.core.schema import ExitCode
+from sweeps.core.store.compact import Tables, read_tables
+from sweeps.core.store.events import read_events
+from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import RUN, Process, latest, state_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]

@@ -13,16 +13,15 @@ from flowpwm.config import EvaluationConfig
 from flowpwm.evaluate import Evaluator
 from flowpwm.state import TrainState
 from flowpwm.train import train
-from sweeps.core.compact import compact, read_tables
 from sweeps.core.evaluate import main
-from sweeps.core.events import EventLog, event_files, fold, read_events
-from sweeps.core.folder import RunFolder
-from sweeps.core.plan import make_plan
-from sweeps.core.recorder import Recorder
-from sweeps.core.records import TrialRecord
-from sweeps.core.schema import ExitCode
-from tests.sweeps.test_compare import asked
-from tests.sweeps.tiny import RUN
+from sweeps.core.protocol.plan import make_plan
+from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.store.compact import compact, read_tables
+from sweeps.core.store.events import EventLog, event_files, fold, read_events
+from sweeps.core.store.folder import RunFolder
+from sweeps.core.store.records import TrialRecord
+from sweeps.core.store.schema import ExitCode
+from tests.sweeps.tiny import RUN, asked
 
 SWEEP = asked("task=point-mass", "arms=[mlp,flow]", *RUN, "epochs=2")
 

@@ -20,15 +20,15 @@ from flowpwm.pretrained import write_imported
 from flowpwm.state import TrainState
 from flowpwm.tdmpc2 import PublishedModel
 from flowpwm.world_models.mlp import MLPWorldModel
-from sweeps.core.check import check
-from sweeps.core.checked import Checked
-from sweeps.core.command import parse
-from sweeps.core.compare import Compare
-from sweeps.core.driver import main
-from sweeps.core.schema import ExitCode
-from sweeps.core.settings import UsageError
-from sweeps.core.start_page import start_page
-from sweeps.core.sweep import Sweep
+from sweeps.core.check.checked import Checked
+from sweeps.core.check.sweep import check
+from sweeps.core.driver.run import main
+from sweeps.core.pages.start import start_page
+from sweeps.core.spec.command import parse
+from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.settings import UsageError
+from sweeps.core.spec.sweep import Sweep
+from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import ROOT
 
 PAGE = (ROOT / "docs" / "experiments.md").read_text()

@@ -14,9 +14,9 @@ from flowpwm.compose import from_dict
 from flowpwm.config import RunConfig
 from flowpwm.state import TrainState
 from flowpwm.train import train
-from sweeps.core.compact import Tables, read_tables
-from sweeps.core.events import read_events
-from sweeps.core.schema import ExitCode
+from sweeps.core.store.compact import Tables, read_tables
+from sweeps.core.store.events import read_events
+from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import RUN, Process, latest
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]

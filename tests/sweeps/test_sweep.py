@@ -18,9 +18,9 @@ import pytest
 from flowpwm.compose import from_dict
 from flowpwm.state import TrainState
 from flowpwm.train import train
-from sweeps.core.compact import read_tables
-from sweeps.core.events import read_events
-from sweeps.core.schema import ExitCode
+from sweeps.core.store.compact import read_tables
+from sweeps.core.store.events import read_events
+from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import SIZES, SWEEP, Process, latest, state_of
 
 CANARY = "canary-7f3c9d"

@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sweeps.core.events import fold, read_events
-from sweeps.core.state import SweepState
-from sweeps.core.tune import Confirm, Screen, Select, Tune
+from sweeps.core.spec import compare
+from sweeps.core.spec.command import parse
+from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
+from sweeps.core.store.events import fold, read_events
+from sweeps.core.store.state import SweepState
 
 ROOT = Path(__file__).parents[2]
 #: A sweep with every kind of axis; its numbers are the tests' own.
@@ -31,6 +34,15 @@ PLAN = Tune(
     screen=Screen(trials=8, seed=0, rungs=(0.25, 0.5), reduction=2.0),
     select=Select(top=2, seeds=(100,)),
     confirm=Confirm(seeds=(1000, 1001, 1002), episodes=30),
+)
+#: A sweep that compares three arms on two tasks.
+COMPARE = Compare(
+    name="single_task",
+    tasks=("point-mass", "reacher-easy"),
+    presets="laptop",
+    arms={"mlp": "mlp", "flow": "flow", "coarse": "flow_v1 wm_batch_size=32"},
+    baseline="mlp",
+    confirm=compare.Confirm(seeds=(42, 123)),
 )
 RUN = [  # settings of a run
     "num_envs=8",
@@ -69,6 +81,11 @@ def environment(**extra: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "WANDB_"))}
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return kept | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | extra
+
+
+def asked(*words: str) -> Compare:
+    """The comparing sweep, as these words change it."""
+    return parse(COMPARE, words)[0]
 
 
 class Process:

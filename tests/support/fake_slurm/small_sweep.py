@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from sweeps.core import auth, machine
-from sweeps.core.folder import RunFolder, create_run_folder
-from sweeps.core.interrupt import Interrupts
+from sweeps.core.driver.interrupt import Interrupts
+from sweeps.core.host import auth, machine
+from sweeps.core.store.folder import RunFolder, create_run_folder
 
 
 def run(words: list[str]) -> int:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.core.events import EventLog
-from sweeps.core.series import SeriesWriter
+from sweeps.core.store.events import EventLog
+from sweeps.core.store.series import SeriesWriter
 
 
 def write_trial(folder: Path, trial_id: str, attempt: int, epochs: range) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeps.core.durable import AppendFile
-from sweeps.core.events import EventLog, event_files, read_events, scan_events
+from sweeps.core.store.durable import AppendFile
+from sweeps.core.store.events import EventLog, event_files, read_events, scan_events
 
 
 def write_three(folder: Path) -> Path:
@@ -129,7 +129,7 @@ def test_only_progress_may_be_lost_in_a_power_cut(
 ) -> None:
     synced: list[int] = []
     with EventLog(tmp_path, "driver") as log:
-        monkeypatch.setattr("sweeps.core.durable.os.fsync", synced.append)
+        monkeypatch.setattr("sweeps.core.store.durable.os.fsync", synced.append)
         log.append("progress", "t", epoch=1)
         assert len(synced) == 0
         log.append("rung", "t", bracket=0, milestone=10, decision="stop")
@@ -152,7 +152,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_next_append_works(
     full_already: list[bool] = []
     with EventLog(tmp_path, "driver") as log:
         log.append("sweep_started")
-        monkeypatch.setattr("sweeps.core.durable.os.write", full)
+        monkeypatch.setattr("sweeps.core.store.durable.os.write", full)
         with pytest.raises(OSError, match="No space left"):
             log.append("resumed")
         assert [event["event"] for event in read_events(tmp_path)] == ["sweep_started"]
@@ -178,8 +178,8 @@ def test_a_rollback_that_fails_too_is_made_up_for_by_the_next_append(
 
     file = AppendFile(tmp_path / "f")
     file.append(b"one\n", sync=True)
-    monkeypatch.setattr("sweeps.core.durable.os.write", torn)
-    monkeypatch.setattr("sweeps.core.durable.os.ftruncate", broken)
+    monkeypatch.setattr("sweeps.core.store.durable.os.write", torn)
+    monkeypatch.setattr("sweeps.core.store.durable.os.ftruncate", broken)
     with pytest.raises(OSError, match="Input/output"):
         file.append(b"two\n", sync=True)
     monkeypatch.undo()
@@ -193,7 +193,7 @@ def test_a_rollback_that_fails_too_is_made_up_for_by_the_next_append(
 WRITER = """
 import sys
 from pathlib import Path
-from sweeps.core.events import EventLog
+from sweeps.core.store.events import EventLog
 log = EventLog(Path(sys.argv[1]), "driver")
 for epoch in range(10**9):
     log.append("progress", "t", epoch=epoch)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sweeps.core.events import Failure, Rung, fold, read_events
+from sweeps.core.store.events import Failure, Rung, fold, read_events
 
 
 def events(*entries: tuple[str, str | None, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.core import owner as owner_module
-from sweeps.core.folder import (
+from sweeps.core.store import owner as owner_module
+from sweeps.core.store.folder import (
     FolderOwned,
     Owner,
     RunFolder,
@@ -28,7 +28,7 @@ from sweeps.core.folder import (
 HOLDER = """
 import sys, time
 from pathlib import Path
-from sweeps.core.folder import FolderOwned, RunFolder
+from sweeps.core.store.folder import FolderOwned, RunFolder
 while not Path(sys.argv[2]).exists():
     pass
 try:
@@ -301,7 +301,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sweeps.core.durable.os.fsync", full)
+    monkeypatch.setattr("sweeps.core.store.durable.os.fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         create_run_folder(tmp_path, "toy")
     assert list(tmp_path.iterdir()) == []

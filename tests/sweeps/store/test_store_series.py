@@ -11,8 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sweeps.core.series import SeriesWriter, iter_series, next_attempt, read_series, series_schema
-from sweeps.core.streams import stream_batches
+from sweeps.core.store.series import (
+    SeriesWriter,
+    iter_series,
+    next_attempt,
+    read_series,
+    series_schema,
+)
+from sweeps.core.store.streams import stream_batches
 
 
 def row(epoch: int, **metrics: object) -> dict[str, object]:
@@ -161,7 +167,7 @@ def test_a_full_disk_loses_no_row_and_leaves_whole_batches(
     series.flush()
     for epoch, metric in ((2, "a"), (3, "b"), (4, "b")):  # b needs a new part
         series.report(row(epoch, **{metric: float(epoch)}))
-        monkeypatch.setattr("sweeps.core.durable.os.write", full)
+        monkeypatch.setattr("sweeps.core.store.durable.os.write", full)
         with pytest.raises(OSError, match="No space"):
             series.flush()
         with pytest.raises(OSError, match="No space"):
@@ -188,7 +194,7 @@ def test_selections_read_what_was_asked_for(sweep: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from sweeps.core.series import SeriesWriter
+from sweeps.core.store.series import SeriesWriter
 series = SeriesWriter(Path(sys.argv[1]), "t", 1)
 for epoch in range(1, 10**9):
     series.report({"epoch": epoch, "env_steps": epoch, "loss": epoch / 2})

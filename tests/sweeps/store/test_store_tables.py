@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.core import compact as compact_module
-from sweeps.core.compact import Tables, compact, read_tables
-from sweeps.core.events import EventLog
-from sweeps.core.parquet import DamagedTable, footer_crc, read_parquet, write_parquet
-from sweeps.core.schema import EVALS, REPORTS, TRIALS, param_cell, param_type
-from sweeps.core.series import SeriesWriter
-from sweeps.core.views import latest_rows, peak, score
+from sweeps.core.store import compact as compact_module
+from sweeps.core.store.compact import Tables, compact, read_tables
+from sweeps.core.store.events import EventLog
+from sweeps.core.store.parquet import DamagedTable, footer_crc, read_parquet, write_parquet
+from sweeps.core.store.schema import EVALS, REPORTS, TRIALS, param_cell, param_type
+from sweeps.core.store.series import SeriesWriter
+from sweeps.core.store.views import latest_rows, peak, score
 
 from .conftest import write_trial
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.core.events import EventLog, fold, read_events, scan_events
-from sweeps.core.thinning import spread
+from sweeps.core.store.events import EventLog, fold, read_events, scan_events
+from sweeps.core.store.thinning import spread
 
 
 def write(folder: Path) -> None:

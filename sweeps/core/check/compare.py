@@ -1,0 +1,119 @@
+"""The check of a compare sweep: every run composed, no two of them the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flowpwm.checks import ConfigError
+from flowpwm.config import flatten
+from sweeps.core.check.checked import Checked, refuse, warnings_of, wrong_rules, wrong_seeds
+from sweeps.core.check.files import missing_files
+from sweeps.core.protocol.plan import Plan, make_plan
+from sweeps.core.spec.axes import Range, cell_text, value_text
+from sweeps.core.spec.command import known_keys
+from sweeps.core.spec.compare import Compare
+
+#: Arms that differ in these get different amounts of data or of updates.
+BUDGET_KEYS = (
+    "epochs",
+    "num_envs",
+    "horizon",
+    "wm_batch_size",
+    "wm_horizon",
+    "wm_updates",
+    "actor_updates",
+    "actor_batch_size",
+    "critic_iterations",
+)
+
+
+def check_compare(sweep: Compare, *, many: bool = False, gpu_bytes: int = 0) -> Checked:
+    """Raise UsageError with a line for every problem, or say what is about to run."""
+    refuse(_wrong_rules(sweep, many))
+    plans: list[Plan] = []
+    refused: dict[str, dict[str, None]] = {}  # message -> arms
+    for arm, cell in sweep.confirmed():
+        try:
+            plan = make_plan(sweep, arm, "confirm", cell, sweep.confirm.seeds[0], gpu_bytes)
+        except ConfigError as error:
+            refused.setdefault(str(error), {})[arm] = None
+            continue
+        plans.append(plan)
+    problems = [
+        message if list(arms) == list(sweep.arms) else f"{', '.join(arms)}: {message}"
+        for message, arms in refused.items()
+    ]
+    refuse([*problems, *_twins(plans)])
+    refuse(missing_files(plan.config for plan in plans))
+    largest = max(plans, key=lambda plan: plan.resources.memory_bytes)
+    return Checked(len(plans), tuple(plans), largest, tuple(_warnings(sweep, plans)))
+
+
+def _wrong_rules(sweep: Compare, many: bool) -> Iterator[str]:
+    if sweep.baseline not in sweep.arms:
+        yield (
+            f"baseline {sweep.baseline!r} is none of the arms {', '.join(sweep.arms)}: "
+            "name one of them with baseline=..."
+        )
+    if len(sweep.arms) < 2:
+        yield f"a comparison needs at least two arms, got {', '.join(sweep.arms) or 'none'}"
+    try:
+        known = known_keys(sweep)
+    except ConfigError as error:
+        yield str(error)
+        return
+    ranges = {axis: r for axis, r in sweep.space.items() if isinstance(r, Range)}
+    for axis, values in ranges.items():
+        yield f"axis {axis} is the range {values}: a comparison needs a list of values"
+    if ranges:
+        return
+    yield from wrong_rules(sweep, many)
+    for axis in sweep.space:
+        if axis == "task":
+            yield "axis task: name the tasks with task=[...]"
+        elif axis not in known:
+            yield f"axis {axis}: no arm has this key"
+    if "seed" in sweep.fixed:
+        yield "seed is fixed: a comparison needs seeds=..."
+    yield from wrong_seeds("seeds", sweep.confirm.seeds)
+
+
+def _twins(plans: Sequence[Plan]) -> Iterator[str]:
+    """Runs that are the same under two names would be one trial, compared with itself."""
+    first: dict[str, Plan] = {}
+    for plan in plans:
+        other = first.setdefault(plan.config_id, plan)
+        if other is not plan:
+            yield f"{_name(other)} and {_name(plan)} are the same configuration"
+
+
+def _name(plan: Plan) -> str:
+    return f"{plan.arm} ({cell_text(plan.cell).replace(' ', ', ')})"
+
+
+def _warnings(sweep: Compare, plans: Sequence[Plan]) -> Iterator[str]:
+    longest = max(plans, key=lambda plan: plan.config.epochs)
+    yield from warnings_of(sweep, longest.config)
+    yield from _unequal(sweep, plans)
+
+
+def _unequal(sweep: Compare, plans: Sequence[Plan]) -> Iterator[str]:
+    """Arms that do not get what the baseline gets."""
+    values = {
+        arm: _values([plan for plan in plans if plan.arm == arm], sweep.space) for arm in sweep.arms
+    }
+    for key in BUDGET_KEYS:
+        base = values[sweep.baseline].get(key)
+        other = {arm: values[arm].get(key) for arm in sweep.candidates}
+        if differing := [f"{arm} {value}" for arm, value in other.items() if value != base]:
+            yield (
+                f"unequal {key}: {sweep.baseline} {base}, {', '.join(differing)}; "
+                f"{key}=... sets it for all arms"
+            )
+
+
+def _values(plans: Sequence[Plan], axes: Mapping[str, Any]) -> dict[str, str]:
+    """What an arm's runs have at the keys that are no axes."""
+    flat = flatten(plans[0].config)
+    return {key: value_text(flat[key]) for key in BUDGET_KEYS if key not in axes}

@@ -1,0 +1,289 @@
+"""The driver of a sweep: parse, check, own a folder, run the stages, say what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweeps.core.check.checked import Checked
+from sweeps.core.check.sweep import check
+from sweeps.core.driver import opening
+from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
+from sweeps.core.driver.outcome import conclude, exit_code
+from sweeps.core.driver.resume import open_run, refuse_changes, stored_sweep
+from sweeps.core.forecast.guard import DiskGuard
+from sweeps.core.forecast.limits import Limits
+from sweeps.core.forecast.outlook import Outlook
+from sweeps.core.forecast.remaining import Remaining
+from sweeps.core.host import auth, cluster, machine
+from sweeps.core.pages import parts
+from sweeps.core.pages.console import Console
+from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
+from sweeps.core.spec.command import Options, parse, resumed_folder, usage
+from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.settings import UsageError
+from sweeps.core.spec.sweep import Sweep
+from sweeps.core.spec.tune import Tune
+from sweeps.core.store.events import EventLog
+from sweeps.core.store.folder import (
+    FolderOwned,
+    RunFolder,
+)
+from sweeps.core.store.retention import Retention
+from sweeps.core.store.schema import ExitCode
+from sweeps.core.store.state import TrialRecord
+
+HEARTBEAT_S = 10.0
+POLL_S = 0.2
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES}
+
+
+def main(sweep: Sweep, words: Sequence[str]) -> int:
+    """Run `sweep` as the command line asks; returns a `schema.ExitCode`."""
+    interrupts = Interrupts()
+    interrupts.install()
+    try:
+        return _main(sweep, words, interrupts)
+    except UsageError as error:
+        for line in error.lines:
+            print(f"error: {line}", file=sys.stderr)
+        print("Nothing was started.", file=sys.stderr)
+        return ExitCode.USAGE
+    except FolderOwned as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ExitCode.OWNED
+    except Interrupted:
+        print(f"interrupted by {interrupts.signal_name} before anything started", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    finally:
+        interrupts.uninstall()
+
+
+def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
+    stored = stored_sweep(sweep, resumed_folder(words))
+    sweep, options = parse(stored, words)
+    if options.resume is not None:
+        refuse_changes(stored, sweep)
+    if options.help:
+        print(usage(sweep))
+        return ExitCode.OK
+    console = Console(quiet=options.quiet)
+    gpu_bytes = machine.gpu_memory_bytes()
+    checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
+    if options.address is None and (problem := cluster.shortage(checked.largest)):
+        if not options.dry_run:
+            raise UsageError(problem)
+        # A plan for a larger machine can be looked at on a smaller one.
+        warnings = (*checked.warnings, f"not on this machine: {problem}")
+        checked = dataclasses.replace(checked, warnings=warnings)
+    cluster.prepare(options.address)
+    place = opening.results_place(options)
+    limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
+    here = machine.environment(words)
+    outlook = opening.forecast_of(sweep, checked, options, here, gpu_bytes, console, interrupts)
+    checked = opening.with_warnings(checked, options, outlook, limits, place)
+    if options.dry_run:
+        console.page(opening.page(sweep, checked, options, "(dry run)", outlook), always=True)
+        return ExitCode.OK
+    if interrupts.requested:
+        raise Interrupted
+    folder = opening.own_folder(sweep, options)
+    try:
+        with EventLog(folder.path, "driver") as log:
+            run = _Run(
+                sweep, options, checked, folder, console, interrupts, gpu_bytes, outlook, limits
+            )
+            run.recorder, warning = open_run(folder.path, log, sweep, here)
+            if warning:
+                console.page(warning, always=True)
+            interrupts.tell_workers_by(folder.stop_file)
+            return run.supervise()
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
+        print(f"error: cannot write results to {folder.path}: {error}", file=sys.stderr)
+        return ExitCode.STORAGE
+    finally:
+        with contextlib.suppress(OSError):
+            folder.release()
+
+
+@dataclass
+class _Run:
+    """One driver process over one run folder.
+
+    Ray and Tune live in a thread of their own; the main thread keeps the signals, the terminal
+    and the promise that a stop takes less than 20 s.
+    """
+
+    sweep: Sweep
+    options: Options
+    checked: Checked
+    folder: RunFolder
+    console: Console
+    interrupts: Interrupts
+    gpu_bytes: int
+    outlook: Outlook
+    limits: Limits
+    recorder: Recorder = field(init=False)
+    error: BaseException | None = None
+    connected: bool = False
+
+    def supervise(self) -> int:
+        """Run to the end, an interrupt or an error, and return the exit code."""
+        began = time.monotonic()
+        where = str(self._shown_folder)
+        self.console.page(opening.page(self.sweep, self.checked, self.options, where, self.outlook))
+        if self.recorder.state.stages.get("confirm") == "finished":
+            return self._end(0.0)  # nothing is left but to say it again
+        self.console.page(parts.row("ray", "starting; on a busy machine this takes up to a minute"))
+        thread = threading.Thread(target=self._work, name="sweep", daemon=True)
+        thread.start()
+        beat = began
+        owns_signals = False
+        while thread.is_alive() and not self.interrupts.overdue:
+            thread.join(POLL_S if owns_signals else POLL_S / 10)
+            if self.connected and not owns_signals:
+                self.interrupts.install()  # Ray's native code took SIGTERM when it came up
+                owns_signals = True
+            self.console.tick()
+            self._keep_limits()
+            if time.monotonic() - beat >= HEARTBEAT_S:
+                beat = time.monotonic()
+                with contextlib.suppress(OSError):  # a full disk ends the sweep elsewhere
+                    self.folder.heartbeat()
+        self.console.close()
+        if thread.is_alive():
+            return self._give_up()
+        return self._end(time.monotonic() - began)
+
+    def _keep_limits(self) -> None:
+        if self.interrupts.requested:
+            return
+        if limit := self.limits.reached(self.recorder.trials(), self.folder.path):
+            self.interrupts.request(limit)
+
+    def _work(self) -> None:
+        try:
+            with cluster.connected(self.options.address) as ray_cluster:
+                self.connected = True
+                if not ray_cluster.local:
+                    ray_cluster.require(self.checked.largest.resources)
+                self.console.page(self._monitoring(ray_cluster.dashboard))
+                self._run_stages()
+        except BaseException as error:  # noqa: BLE001 - the main thread tells of it
+            self.error = error
+
+    def _run_stages(self) -> None:
+        from sweeps.core.driver.engine import Engine
+
+        stages = self._stages()
+        on_gpu = self.checked.largest.resources.num_gpus > 0
+        largest = self.checked.largest.cost.checkpoint_bytes
+        guard = DiskGuard(self.folder.path, self.outlook.forecast.slots * largest, self._say)
+        self.recorder.listeners.append(Retention(self.folder.path))
+        engine = Engine(
+            self.sweep,
+            self.folder.path,
+            self.recorder,
+            self.interrupts,
+            on_gpu=on_gpu,
+            hold=guard.holds,
+        )
+        remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction)
+        self.console.watch(self.sweep, self.recorder, remaining)
+        engine.run(stages)
+
+    def _say(self, text: str) -> None:
+        self.console.page(text, always=True)
+
+    def _stages(self) -> TuneStages | CompareStages:
+        if isinstance(self.sweep, Tune):
+            source = enumerate_or(self._study)
+            return TuneStages(self.sweep, self.recorder, source, self.gpu_bytes)
+        assert isinstance(self.sweep, Compare)
+        return CompareStages(self.sweep, self.recorder, self.gpu_bytes)
+
+    def _study(self, sweep: Tune, known: list[TrialRecord]):
+        from sweeps.core.protocol.study import Study
+
+        return Study(self.folder.path, sweep, known)
+
+    def _end(self, seconds: float) -> int:
+        trials = self.recorder.trials()
+        match self.error:
+            case None | NothingSucceeded():
+                code = exit_code(trials, finished=self.error is None)
+                self.recorder.sweep("sweep_finished", exit_code=int(code))
+                if self.error is not None:
+                    print(f"error: {self.error}", file=sys.stderr)
+                return conclude(
+                    self.sweep,
+                    self.folder.path,
+                    self._shown_folder,
+                    trials,
+                    code,
+                    seconds,
+                    self.console,
+                )
+            case Interrupted() if self.interrupts.reason is not None:
+                return self._interrupted()
+            case OSError() as error if error.errno in _STORAGE_ERRORS:
+                raise error
+            case UsageError() as error:
+                raise error
+            case error:
+                self._show(error)
+                return ExitCode.ERROR
+
+    def _interrupted(self) -> int:
+        for trial in self.recorder.trials():
+            if trial.status == "RUNNING":
+                message = {"message": "ended before it could save; goes on from its checkpoint"}
+                self.recorder.ended(trial.trial_id, "interrupted", message)
+        address = f" --address {self.options.address}" if self.options.address else ""
+        cause = self.interrupts.reason or "a stop"
+        trials = self.recorder.trials()
+        page = parts.interrupted_page(self.sweep, self._shown_folder, cause, trials, address)
+        self.console.page(page, always=True)
+        return ExitCode.INTERRUPTED
+
+    def _give_up(self) -> int:
+        """Saving takes too long: leave everything as it was last saved."""
+        code = self._interrupted()
+        with contextlib.suppress(OSError):
+            self.folder.release()
+        leave(code)  # the thread of Tune still runs and would hold the interpreter
+
+    def _show(self, error: BaseException | None) -> None:
+        path = self.folder.path / "logs" / "driver.log"
+        text = "".join(traceback.format_exception(error)) if error else ""
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+        name = type(error).__name__
+        print(f"error: {name}: {error} (traceback: {path})", file=sys.stderr)
+        go_on = f"python sweeps/{self.sweep.name}.py --resume {self._shown_folder}"
+        print(f"what was reached is saved; go on with: {go_on}", file=sys.stderr)
+
+    def _monitoring(self, dashboard: str) -> str:
+        follow = f"python -m analysis status {self._shown_folder}"
+        token = f"token: {auth.shown_token()}" if cluster.asks_for_token() else ""
+        return "\n".join(
+            [parts.row("dashboard", f"{dashboard}   {token}"), parts.row("follow", follow)]
+        )
+
+    @property
+    def _shown_folder(self) -> Path:
+        path = self.folder.path
+        with contextlib.suppress(ValueError):
+            return path.relative_to(Path.cwd())
+        return path

@@ -1,0 +1,207 @@
+"""What a sweep will take: hours of GPU or CPU, wall time, disk; each with a range."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flowpwm.config import RunConfig
+from flowpwm.cost import Cost
+from sweeps.core.check.checked import Checked
+from sweeps.core.forecast.rates import START_S, Correction, warmup_share
+from sweeps.core.pages.parts import duration
+from sweeps.core.protocol.grid import Grid, is_enumerable
+from sweeps.core.protocol.plan import Plan, make_plan
+from sweeps.core.spec.axes import Cell
+from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.sweep import Sweep
+from sweeps.core.spec.tune import Screen, Tune
+
+#: Of a trial's series, a report; measured at 60 to 75 bytes a row after and 300 before compaction.
+REPORT_BYTES = 400
+MOST_CELLS = 64  # of a large space so many are looked at, and their mean stands for the rest
+
+
+@dataclass(frozen=True)
+class Range:
+    """An amount that is expected, and between what it will probably lie."""
+
+    est: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> Range:
+        """All three, scaled."""
+        return Range(self.est * factor, self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`hours` of `device` ("GPU" or "CPU"); `wall_s` seconds with `slots` trials at a time."""
+
+    device: str
+    hours: Range
+    wall_s: Range
+    checkpoint_bytes: int
+    results_bytes: int
+    slots: int
+    source: str
+
+    @property
+    def disk_bytes(self) -> int:
+        """Everything that the sweep will have written at its end."""
+        return self.checkpoint_bytes + self.results_bytes
+
+
+def run_seconds(config: RunConfig, cost: Cost, found: Correction) -> float:
+    """Seconds of a trial that runs to its end, alone on what it asks for."""
+    each = found.seconds(config, cost)
+    evaluations = -(-config.epochs // config.evaluation.every)
+    return (
+        START_S
+        + config.epochs * (each.environment + each.learning)
+        + each.learning * warmup_share(config, cost)
+        + evaluations * each.evaluation
+    )
+
+
+def forecast(
+    sweep: Sweep, checked: Checked, slots: int, found: Correction, gpu_bytes: int = 0
+) -> Forecast:
+    """What the whole sweep takes with `slots` trials at a time (0: as many as there are)."""
+    stages = _stages(sweep, checked, gpu_bytes)
+    shares = {
+        stage: expected_share(sweep.screen)
+        if stage == "screen" and isinstance(sweep, Tune)
+        else 1.0
+        for stage in stages
+    }
+    times = {
+        stage: [run_seconds(plan.config, plan.cost, found) for plan in plans]
+        for stage, plans in stages.items()
+    }
+    slots = slots or max(map(len, times.values()))
+    expected = {stage: [shares[stage] * t for t in ts] for stage, ts in times.items()}
+    # At best the rungs stop as many as they may, at worst none.
+    wall, most = _wall(expected.values(), slots), _wall(times.values(), slots)
+    device = "GPU" if checked.largest.resources.num_gpus else "CPU"
+    work = sum(
+        _devices(plan) * t
+        for stage, ts in expected.items()
+        for plan, t in zip(stages[stage], ts, strict=True)
+    )
+    plans = list(itertools.chain.from_iterable(stages.values()))
+    reports = sum(-(-plan.config.epochs // plan.config.report_every) for plan in plans)
+    return Forecast(
+        device=device,
+        hours=_range(work / 3600, work / 3600 * most / wall, found.spread),
+        wall_s=_range(wall, most, found.spread),
+        checkpoint_bytes=_checkpoint_bytes(plans, slots),
+        results_bytes=reports * REPORT_BYTES,
+        slots=slots,
+        source=found.source,
+    )
+
+
+def _checkpoint_bytes(plans: Sequence[Plan], slots: int) -> int:
+    """At the most: the largest run at a time, and all have ended but them."""
+    kept = sorted((plan.cost.kept_bytes for plan in plans), reverse=True)
+    working = sorted((plan.cost.checkpoint_bytes for plan in plans), reverse=True)
+    return sum(working[:slots]) + sum(kept[slots:])
+
+
+def expected_share(screen: Screen) -> float:
+    """The mean share of its budget that a screened trial runs, if every rung stops what it may."""
+    edges = [0.0, *screen.rungs, 1.0]
+    return sum(
+        (upper - lower) / screen.reduction**passed
+        for passed, (lower, upper) in enumerate(itertools.pairwise(edges))
+    )
+
+
+def makespan(times: Sequence[float], slots: int) -> float:
+    """Seconds until all are done, each starting in order on the slot that is free first."""
+    free = [0.0] * min(slots, len(times))
+    for seconds in times:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free, default=0.0)
+
+
+def forecast_text(forecast: Forecast, free_bytes: int, now: datetime) -> str:
+    """One paragraph for the start page."""
+    hours, wall = forecast.hours, forecast.wall_s
+    ends = [now + timedelta(seconds=seconds) for seconds in (wall.est, wall.low, wall.high)]
+    clock = "%H:%M" if wall.high < 20 * 3600 else "%a %H:%M"
+    if wall.high > 6 * 86_400:
+        clock = "%Y-%m-%d"
+    end, early, late = (time.strftime(clock) for time in ends)
+    return (
+        f"{hours.est:.2g} {forecast.device}-hours ({hours.low:.2g} to {hours.high:.2g}), wall "
+        f"{duration(wall.est)} ({duration(wall.low)} to {duration(wall.high)}), ends {end} "
+        f"({early} to {late}); checkpoints up to {size_text(forecast.checkpoint_bytes)}, results "
+        f"{size_text(forecast.results_bytes)} (free {size_text(free_bytes)})   "
+        f"[{forecast.source}]"
+    )
+
+
+def size_text(amount: float) -> str:
+    """Bytes in a unit that a reader can hold in mind."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if amount >= size:
+            return f"{amount / size:.3g} {unit}"
+    return f"{amount / 1e3:.3g} kB"
+
+
+def _range(est: float, most: float, spread: float) -> Range:
+    return Range(est, est / spread, max(est, most) * spread)
+
+
+def _wall(stages: Iterable[Sequence[float]], slots: int) -> float:
+    return sum(makespan(times, slots) for times in stages)
+
+
+def _devices(plan: Plan) -> float:
+    return plan.resources.num_gpus or plan.resources.num_cpus
+
+
+def _stages(sweep: Sweep, checked: Checked, gpu_bytes: int) -> dict[str, list[Plan]]:
+    """The trials of every stage; of a tune sweep's later ones, trials like those it will pick."""
+    if isinstance(sweep, Compare):
+        return {"confirm": list(checked.plans) * len(sweep.confirm.seeds)}
+    assert isinstance(sweep, Tune)
+    counts = sweep.planned_trials()
+    screened = [
+        make_plan(sweep, sweep.candidate, "screen", cell, sweep.screen.seed, gpu_bytes)
+        for cell in _cells(sweep, checked)
+    ]
+    # Whichever wins: cells in the middle of the screen's cost stand for it.
+    screened.sort(key=lambda plan: plan.work_flops)
+    middle = screened[len(screened) // 2]
+    base = make_plan(
+        sweep,
+        sweep.baseline,
+        "confirm",
+        sweep.shared(middle.cell),
+        sweep.confirm.seeds[0],
+        gpu_bytes,
+    )
+    return {
+        "screen": [plan for _, plan in zip(range(counts["screen"]), itertools.cycle(screened))],
+        "select": [middle] * counts["select"],
+        "confirm": [middle, base] * len(sweep.confirm.seeds),
+    }
+
+
+def _cells(sweep: Tune, checked: Checked) -> list[Cell]:
+    if not is_enumerable(sweep):
+        return [checked.largest.cell, checked.of(sweep.candidate).cell]
+    source, cells = Grid(sweep), []
+    while len(cells) < min(MOST_CELLS, sweep.planned_trials()["screen"]):
+        cell = source.next()
+        if cell is None:
+            break
+        cells.append(cell)
+    return cells

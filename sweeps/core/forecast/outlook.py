@@ -1,0 +1,93 @@
+"""The forecast of a sweep before it starts: nominal, then earlier trials, then a canary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.core.check.checked import Checked
+from sweeps.core.forecast import canary, history
+from sweeps.core.forecast.forecast import Forecast, forecast
+from sweeps.core.forecast.rates import Correction, correction
+from sweeps.core.pages.parts import duration
+from sweeps.core.protocol.plan import Plan
+from sweeps.core.spec.sweep import Sweep
+
+#: A canary costs at most this, and this share of the sweep; below the least it says too little.
+MOST_CANARY_S, CANARY_SHARE, LEAST_CANARY_S = 60.0, 0.03, 5.0
+#: So many trials on hardware like this say more than a canary.
+ENOUGH_RECORDED = 5
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A forecast, what its times were corrected by, and what a reader should be warned of."""
+
+    forecast: Forecast
+    correction: Correction
+    warnings: tuple[str, ...]
+
+
+def look_ahead(
+    sweep: Sweep,
+    checked: Checked,
+    slots: int,
+    results: Path,
+    here: Mapping[str, Any],
+    gpu_bytes: int = 0,
+    *,
+    with_canary: bool = True,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outlook:
+    """What the sweep will take with `slots` trials at a time (0: not known, so no canary).
+
+    `here` is `machine.environment`: earlier trials below `results` count if theirs was like it.
+    """
+    kinds = {plan.config.world_model.kind for plan in checked.plans}
+    earlier = [
+        run
+        for run in history.recorded(results, here)
+        if run.config.world_model.kind in kinds and run.config.device == _device(checked)
+    ]
+    found = correction(earlier, f"from {len(earlier)} earlier trials")
+    first = forecast(sweep, checked, slots, found, gpu_bytes)
+    seconds = min(MOST_CANARY_S, CANARY_SHARE * first.wall_s.est)
+    known = {run.config.world_model.kind for run in earlier}
+    enough = len(earlier) >= ENOUGH_RECORDED and kinds <= known
+    if not with_canary or not slots or seconds < LEAST_CANARY_S or enough:
+        return Outlook(first, found, tuple(_too_little_memory(checked, found)))
+    measured, problems = canary.measure(representatives(checked, slots), seconds, should_stop)
+    if measured:
+        found = correction(measured, f"from a canary of {duration(seconds)}")
+        first = forecast(sweep, checked, slots, found, gpu_bytes)
+    return Outlook(first, found, (*problems, *_too_little_memory(checked, found)))
+
+
+def _too_little_memory(checked: Checked, found: Correction) -> Iterator[str]:
+    """A warning where trials like these have held more than the largest one asks for."""
+    largest = checked.largest
+    expected = found.memory * largest.cost.host_memory_bytes
+    if expected > largest.resources.memory_bytes:
+        yield (
+            f"memory: trials like these held {found.memory:.2g} times what is predicted, here "
+            f"{expected / 2**30:.2g} GiB; they ask for "
+            f"{largest.resources.memory_bytes / 2**30:.2g}. "
+            f"trial.memory={math.ceil(expected / 2**30)} gives them room"
+        )
+
+
+def representatives(checked: Checked, slots: int) -> list[Plan]:
+    """Runs that fill the machine as the sweep will: each kind and task once, the largest first."""
+    ordered = sorted((checked.largest, *checked.plans), key=lambda plan: -plan.work_flops)
+    chosen: dict[tuple[str, str], Plan] = {}
+    for plan in ordered:
+        chosen.setdefault((plan.config.world_model.kind, plan.config.task), plan)
+    first = list(chosen.values())[:slots]
+    return first + [ordered[0]] * (min(slots, len(checked.plans)) - len(first))
+
+
+def _device(checked: Checked) -> str:
+    return checked.largest.config.device

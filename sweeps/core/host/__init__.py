@@ -1,0 +1,1 @@
+"""The machine, and Ray on it."""

@@ -1,0 +1,69 @@
+"""Parts of the terminal's pages as text: how trials stand, what failed, how to go on."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sweeps.core.spec.sweep import Sweep
+from sweeps.core.store.state import TrialRecord
+
+WIDTH = 100
+LABEL = 11
+
+
+def row(label: str, text: str, indent: int = 0) -> str:
+    """A labelled paragraph of the page; its later lines are indented by `indent` more."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=label.ljust(LABEL),
+        subsequent_indent=" " * (LABEL + indent),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def duration(seconds: float) -> str:
+    """7 s, 12m, 3h05m."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def counts(trials: Iterable[TrialRecord]) -> str:
+    """How many trials are how; causes of failures in brackets."""
+    trials = list(trials)
+    by_status = Counter(trial.status.lower() for trial in trials)
+    parts = [f"{number} {status}" for status, number in sorted(by_status.items())]
+    causes = Counter(t.failure_class for t in trials if t.status == "FAILED")
+    if causes:
+        parts.append("(" + ", ".join(f"{cause} {n}" for cause, n in sorted(causes.items())) + ")")
+    return f"{len(trials)} trials: {', '.join(parts) or 'none'}"
+
+
+def failures(trials: Sequence[TrialRecord], most: int = 5) -> list[str]:
+    """A line for each failed trial: class, last line of the error, log."""
+    failed = [t for t in trials if t.status == "FAILED"]
+    lines = [
+        f"FAIL {t.trial_id} {t.failure_class} at epoch {t.epochs_done}: {t.failure_message} "
+        f"(log: {t.log_path or 'none'})"
+        for t in failed[:most]
+    ]
+    return lines + ([f"... and {len(failed) - most} more"] if len(failed) > most else [])
+
+
+def interrupted_page(
+    sweep: Sweep, folder: Path, cause: str, trials: Sequence[TrialRecord], more: str = ""
+) -> str:
+    """What was reached and the command that goes on."""
+    done = sum(trial.final for trial in trials)
+    return "\n".join(
+        [
+            f"{sweep.name} interrupted by {cause}: {done} trials finished, all is saved",
+            row("go on", f"python sweeps/{sweep.name}.py --resume {folder}{more}"),
+        ]
+    )

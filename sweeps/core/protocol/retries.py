@@ -1,0 +1,110 @@
+"""What follows a failed attempt: the next step of the ladder, once more, or the trial's end.
+
+Tune's own restarts would use the same resources again, also where it was memory that was missing.
+So Tune retries nothing, and every failed attempt comes here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flowpwm.compose import from_dict
+from sweeps.core.protocol import ladder
+from sweeps.core.protocol.plan import Resources
+from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.store.state import TrialRecord
+from sweeps.core.worker.exits import read_exit
+
+#: Restarts by one driver of a trial whose process died and was not ended for memory.
+MAX_DEATHS = 3
+REPEAT = "repeat"
+
+
+class Retries:
+    """Decides after every failed attempt, records it, and has the trial handed out again.
+
+    `again` hands a trial out once more, `node_memory_bytes` tells what the largest node has for
+    trials, and `oom_kills` how often the kernel has killed for memory where workers run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recorder: Recorder,
+        again: Callable[[str], None],
+        node_memory_bytes: Callable[[], int],
+        oom_kills: Callable[[], int],
+    ) -> None:
+        self._folder = folder
+        self._recorder = recorder
+        self._again = again
+        self._node_memory_bytes = node_memory_bytes
+        self._oom_kills = oom_kills
+        self._kills_known = oom_kills()
+        self._deaths: Counter[str] = Counter()
+
+    def died(self, trial_id: str, cause: str, message: str, *, counts: bool = True) -> None:
+        """The process of an attempt is gone; `cause` and `message` are what the driver heard.
+
+        What the attempt left as its last words goes before. A death that does not count (the node
+        was taken away) may happen any number of times.
+        """
+        record = self._recorder.state.trials[trial_id]
+        if (said := self._last_words(record)) is not None:
+            self.failed(trial_id, said)
+            return
+        if cause == "killed" and self._killed_for_memory():
+            cause, message = "oom_host", "the kernel killed the worker for memory"
+        if cause in ladder.MEMORY_CLASSES:
+            self.failed(trial_id, {"failure_class": cause, "message": message})
+            return
+        self._deaths[trial_id] += counts
+        if self._deaths[trial_id] > MAX_DEATHS:
+            failure = {"failure_class": cause, "message": message}
+            self._recorder.ended(trial_id, "failed", failure)
+            return
+        if record.status == "RUNNING":
+            text = f"{message}; goes on from its last checkpoint"
+            self._recorder.ended(trial_id, "interrupted", {"message": text})
+        self._again(trial_id)
+
+    def failed(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """An attempt ended with `failure_class` and `message`."""
+        record = self._recorder.state.trials[trial_id]
+        cause = result["failure_class"]
+        taken = [failure.step for failure in record.failures if failure.step]
+        if cause in ladder.MEMORY_CLASSES and (step := self._step(record, cause, taken)):
+            self._requeue(trial_id, result, step.to_dict())
+        elif cause == "hang" and REPEAT not in taken:
+            self._requeue(trial_id, result, {"step": REPEAT})
+        else:
+            tried = f"; tried before: {', '.join(taken)}" if taken else ""
+            result = dict(result) | {"message": f"{result['message']}{tried}"}
+            self._recorder.ended(trial_id, "failed", result)
+
+    def _step(self, record: TrialRecord, cause: str, taken: list[str]) -> ladder.Step | None:
+        names = ("num_cpus", "num_gpus", "memory_bytes")
+        resources = Resources(**{name: record.resources[name] for name in names})
+        config, node = from_dict(record.config), self._node_memory_bytes()
+        return ladder.next_step(cause, taken, config, resources, node)
+
+    def _requeue(self, trial_id: str, result: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        self._recorder.requeued(trial_id, result, given)
+        self._again(trial_id)
+
+    def _last_words(self, record: TrialRecord) -> dict[str, Any] | None:
+        said = read_exit(self._folder, record.trial_id)
+        if said is None or said["attempt"] < record.attempt:
+            return None
+        known = {failure.attempt for failure in record.failures}
+        return None if said["attempt"] in known else said
+
+    def _killed_for_memory(self) -> bool:
+        # One death is one kill: of two at once each finds its own.
+        if self._oom_kills() <= self._kills_known:
+            return False
+        self._kills_known += 1
+        return True

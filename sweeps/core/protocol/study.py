@@ -1,0 +1,156 @@
+"""Where the next configuration comes from, where the space is too large to walk: Optuna's TPE.
+
+Asked and told directly: Tune's own wrapper tells trials that early stopping ended as complete with
+their early score, which mixes budgets.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from sweeps.core.protocol.grid import cell_key
+from sweeps.core.spec.axes import Axis, Cell, Range
+from sweeps.core.spec.tune import Tune
+from sweeps.core.store.schema import DONE_STATUSES
+from sweeps.core.store.state import TrialRecord
+
+JOURNAL = "optuna.journal"
+_TRIAL_ID = "trial_id"
+_MOST_REPEATS = 20
+
+
+class Study:
+    """An Optuna study in a journal file of the run folder, where a resume finds it again.
+
+    Without a folder it is kept in memory, for simulations. `records` are the trials of an earlier
+    driver: what ended after the journal's last line is told now, and suggestions that never
+    became a trial are dropped.
+    """
+
+    def __init__(
+        self, folder: Path | None, sweep: Tune, records: Iterable[TrialRecord] = ()
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._sweep = sweep
+        self._study = optuna.create_study(
+            study_name=sweep.name,
+            storage=InMemoryStorage() if folder is None else _open_journal(folder / JOURNAL),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        self._space = {key: _distribution(axis) for key, axis in sweep.space.items()}
+        self._asked: Trial | None = None
+        self._numbers: dict[str, int] = {}
+        self._take_over({record.trial_id: record for record in records})
+
+    def next(self) -> Cell | None:
+        """A cell not proposed before; None once every cell of a finite space was."""
+        seen = {cell_key(t.params) for t in self._trials() if t.state != TrialState.FAIL}
+        seen |= {cell_key(t.params) for t in self._trials() if _TRIAL_ID in t.user_attrs}
+        for _ in range(_MOST_REPEATS):
+            trial = self._ask()
+            if cell_key(trial.params) not in seen and self._sweep.affordable(trial.params):
+                return dict(trial.params)
+            self._study.tell(trial, state=TrialState.FAIL)
+        if self._sweep.cell_count() == float("inf"):
+            return None
+        left = [cell for cell in self._sweep.cells() if cell_key(cell) not in seen]
+        if not left:
+            return None
+        self._study.enqueue_trial(random.Random(self._seed()).choice(left))
+        return dict(self._ask().params)
+
+    def planned(self, trial_id: str) -> None:
+        """Bind the trial asked for last to the name it runs under."""
+        assert self._asked is not None
+        self._asked.set_user_attr(_TRIAL_ID, trial_id)
+        self._numbers[trial_id] = self._asked.number
+
+    def progressed(self, trial_id: str, progress: int, score: float) -> None:
+        """Record an intermediate value; a step that was recorded before is left as it is."""
+        if trial_id not in self._numbers:
+            return
+        frozen = self._trials()[self._numbers[trial_id]]
+        if not frozen.state.is_finished() and progress not in frozen.intermediate_values:
+            Trial(self._study, frozen._trial_id).report(score, step=progress)
+
+    def ended(self, trial_id: str, status: str, score: float | None) -> None:
+        """Whole runs count with their score, STOPPED as pruned, everything else not at all."""
+        number = self._numbers.pop(trial_id, None)
+        if number is None:
+            return
+        if status in DONE_STATUSES and score is not None:
+            self._study.tell(number, score, skip_if_finished=True)
+        elif status == "STOPPED":
+            self._study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+        else:
+            self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _ask(self) -> Trial:
+        # A sampler for every question, seeded by its number: a resumed study asks as this one.
+        self._study.sampler = optuna.samplers.TPESampler(
+            seed=self._seed(),
+            multivariate=True,
+            constant_liar=True,
+            n_startup_trials=max(4, self._sweep.screen.trials // 4),
+        )
+        self._asked = self._study.ask(self._space)
+        return self._asked
+
+    def _seed(self) -> int:
+        return (self._sweep.search_seed * 1_000_003 + len(self._trials())) % 2**32
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _take_over(self, records: dict[str, TrialRecord]) -> None:
+        for trial in self._trials():
+            if trial.state.is_finished() or trial.state == TrialState.WAITING:
+                continue
+            record = records.get(trial.user_attrs.get(_TRIAL_ID, ""))
+            if record is None:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+                continue
+            self._numbers[record.trial_id] = trial.number
+            if record.final:
+                self.ended(record.trial_id, record.status, record.score)
+
+
+def _distribution(axis: Axis) -> BaseDistribution:
+    if not isinstance(axis, Range):
+        return CategoricalDistribution(list[Any](axis))
+    if axis.integer:
+        return IntDistribution(int(axis.low), int(axis.high))
+    return FloatDistribution(axis.low, axis.high, log=axis.log)
+
+
+def _open_journal(journal: Path) -> JournalStorage:
+    # The folder has one owner: a lock that is found belongs to a driver that was killed.
+    Path(f"{journal}.lock").unlink(missing_ok=True)
+    _cut_torn_line(journal)
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
+def _cut_torn_line(journal: Path) -> None:
+    """Drop what a crash left of a last line; Optuna would refuse the file once more is appended."""
+    if not journal.exists():
+        return
+    content = journal.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with journal.open("r+b") as file:
+            file.truncate(len(whole))

@@ -1,0 +1,1 @@
+"""`python -m sweeps.core.simulate`: what a protocol is worth, in simulated time."""

@@ -1,0 +1,1 @@
+"""`python -m sweeps.core.slurm`: what `sweeps/slurm/sweep.sbatch` asks."""

@@ -1,0 +1,299 @@
+"""The command line of a sweep: `key=value` words and a few flags, applied to its `Sweep`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flowpwm.checks import ConfigError, did_you_mean, one_of
+from flowpwm.compose import presets
+from flowpwm.envs import ENVS
+from flowpwm.envs.tasks import TASK_SETS, task_set
+from sweeps.core.spec import quantity
+from sweeps.core.spec.axes import Range, axis_text, last_name
+from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.settings import UsageError, settings_of
+from sweeps.core.spec.sweep import Sweep
+from sweeps.core.spec.tune import Tune
+from sweeps.core.spec.values import parse_value
+
+SECRET = re.compile(r"(?i)(^|[._-])(api_?)?(key|token|secret|passw\w*)($|[._-])")
+S = TypeVar("S", bound=Sweep)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, as opposed to what: none of it changes a result."""
+
+    results: Path = Path("results")
+    dry_run: bool = False
+    resume: Path | None = None
+    address: str | None = None
+    quiet: bool = False
+    yes: bool = False
+    no_canary: bool = False
+    time_limit_s: float | None = None
+    max_gpu_hours: float | None = None
+    max_disk_bytes: int | None = None
+    help: bool = False
+
+
+WORDS = ("preset", "task", "arms", "baseline", "goal", "results")
+#: Folders of the user; trials run elsewhere, so a relative path would mean another place there.
+PATHS = ("dataset", "init_world_model")
+FLAGS = {
+    "--dry-run": "check everything, show the plan, start nothing",
+    "--resume PATH": "go on with the sweep in this folder",
+    "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
+    "--quiet": "only errors and the result",
+    "--yes": "do not ask back: 10,000 trials, or more disk than is free, are meant",
+    "--no-canary": "forecast without a trial run of at most a minute",
+    "--time-limit TIME": "save and stop in time, as after 12h or 1h30m; --resume goes on",
+    "--max-gpu-hours HOURS": "save and stop when so many GPU-hours are spent",
+    "--max-disk SIZE": "save and stop when the run folder has grown to this, as 200GB",
+}
+#: Flags without a value, and those with one: the option they set and how it is read.
+_SWITCHES = ("--dry-run", "--quiet", "--yes", "--no-canary", "--help", "-h")
+_VALUED: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    "--resume": ("resume", lambda name, text: Path(text)),
+    "--address": ("address", lambda name, text: text),
+    "--time-limit": ("time_limit_s", quantity.seconds),
+    "--max-gpu-hours": ("max_gpu_hours", quantity.hours),
+    "--max-disk": ("max_disk_bytes", quantity.size_bytes),
+}
+
+
+def parse(sweep: S, words: Sequence[str]) -> tuple[S, Options]:
+    """The sweep and how to run it, as `words` ask for. Raises UsageError with every problem."""
+    options, assignments = _split(words)
+    problems: list[str] = []
+    if "results" in assignments:
+        options = dataclasses.replace(options, results=Path(assignments.pop("results")))
+    for key, text in sorted(assignments.items(), key=lambda item: _turn(item[0])):
+        try:
+            sweep = _assign(sweep, key, text)
+        except UsageError as error:
+            problems += error.lines
+        except ConfigError as error:
+            problems.append(str(error))
+        except ValueError as error:
+            problems.append(f"{key}: {error}")
+    for key in assignments:
+        name = key.removeprefix("arms.")
+        if key.startswith("arms.") and name not in sweep.arms and not problems:
+            problems.append(f"{key} is set, but arms={assignments['arms']} leaves it out")
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+    return sweep, options
+
+
+def _turn(key: str) -> int:
+    """Presets and arms go first: they decide which keys there are."""
+    if key == "preset" or key.startswith("arms."):
+        return 0
+    return 1 if key in WORDS and key != "baseline" else 2
+
+
+def resumed_folder(words: Sequence[str]) -> Path | None:
+    """The folder of `--resume`: what it holds decides how the other words are read."""
+    return _split(words)[0].resume
+
+
+def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
+    options: dict[str, Any] = {}
+    assignments: dict[str, str] = {}
+    problems: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, text = word.partition("=")
+        if name in _SWITCHES:
+            options["help" if name == "-h" else name[2:].replace("-", "_")] = True
+        elif name in _VALUED:
+            text = text if equals else rest.pop(0) if rest else ""
+            option, read = _VALUED[name]
+            try:
+                options[option] = read(name, text) if text else None
+            except UsageError as error:
+                problems += error.lines
+            if not text:
+                problems.append(f"{name} needs a value after it")
+        elif word.startswith("-") or not equals or not name:
+            flags = [flag.split()[0] for flag in FLAGS]
+            problems.append(f"unknown word {word!r}; use key=value.{did_you_mean(name, flags)}")
+        elif SECRET.search(name):
+            problems.append(f"{name} looks like a secret: secrets come from the environment only")
+        elif name in assignments:
+            problems.append(f"{name} is given twice: {assignments[name]!r} and {text!r}")
+        else:
+            assignments[name] = text
+    if problems:
+        raise UsageError(*problems)
+    return Options(**options), assignments
+
+
+def _assign(sweep: S, key: str, text: str) -> S:
+    if not text.strip():
+        raise UsageError(f"{key} needs a value: {key}=...")
+    if key == "task":
+        return _with_tasks(sweep, [str(name) for name in _items(text)])
+    if key == "preset":
+        return _with_presets(sweep, text.split())
+    if key == "arms":
+        return _with_arms(sweep, [str(name) for name in _items(text)])
+    if key.startswith("arms."):
+        arm = {key.removeprefix("arms."): " ".join(map(_absolute_word, text.split()))}
+        return dataclasses.replace(sweep, arms=dict(sweep.arms) | arm)
+    if key == "baseline":
+        one_of("baseline", text, sweep.arms)
+        return dataclasses.replace(sweep, baseline=text)
+    if key == "goal":
+        return dataclasses.replace(sweep, goal=" ".join(text.split()))
+    settings = settings_of(sweep)
+    if key in settings:
+        return _set(sweep, settings[key].path, settings[key].parse(key, parse_value(text)))
+    value = [_absolute(item) for item in _items(text)] if key in PATHS else parse_value(text)
+    if key in PATHS and isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if (axis := axis_named(sweep, key)) is not None:
+        values = value if isinstance(value, (list, Range)) else [value]
+        return _with_axis(sweep, axis, values)
+    known = known_keys(sweep)
+    key = _full_key(key, [*WORDS, *settings], known)
+    if isinstance(value, Range) or (isinstance(value, list) and not isinstance(known[key], list)):
+        return _with_axis(sweep, key, value)
+    return dataclasses.replace(sweep, fixed=dict(sweep.fixed) | {key: value})
+
+
+def _full_key(key: str, words: list[str], known: Mapping[str, Any]) -> str:
+    """The dotted key that is meant: itself, or the only one that ends in it."""
+    matches = [name for name in known if key in (name, last_name(name))]
+    if key in known or len(matches) == 1:
+        return key if key in known else matches[0]
+    if matches:
+        raise UsageError(f"{key!r} is short for {' and for '.join(matches)}: give one in full")
+    names = [*words, *known, *map(last_name, known)]
+    raise UsageError(f"unknown key {key!r}.{did_you_mean(key, names)}")
+
+
+def _items(text: str) -> list[Any]:
+    """`a,b` and `[a,b]` alike."""
+    value = parse_value(text if text.startswith("[") else f"[{text}]")
+    return value if isinstance(value, list) else [value]
+
+
+def _with_tasks(sweep: S, names: list[str]) -> S:
+    if isinstance(sweep, Tune) and len(names) > 1:
+        raise UsageError(f"task must be one task where a sweep tunes, got {', '.join(names)}")
+    for name in names:
+        try:
+            task_set(name)
+        except ValueError as error:  # it says all that there is to say
+            raise UsageError(str(error)) from error
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise UsageError(f"task has {twice[0]!r} twice")
+    return dataclasses.replace(sweep, tasks=tuple(names))
+
+
+def _with_presets(sweep: S, names: list[str]) -> S:
+    for name in names:
+        one_of("preset", name, presets())
+    tasks = [name for name in names if name in ENVS or name in TASK_SETS]
+    sweep = dataclasses.replace(sweep, presets=" ".join(n for n in names if n not in tasks))
+    return _with_tasks(sweep, tasks) if tasks else sweep
+
+
+def _with_arms(sweep: S, names: list[str]) -> S:
+    """Only these arms: those of the sweep by their name, others by the preset they are."""
+    arms = {name: name for name in presets()} | dict(sweep.arms)
+    for name in names:
+        one_of("arm or preset", name, [*sweep.arms, *presets()])
+    return dataclasses.replace(sweep, arms={name: arms[name] for name in names})
+
+
+def _absolute(path: Any) -> str:
+    return str(Path(str(path)).expanduser().resolve())
+
+
+def _absolute_word(word: str) -> str:
+    key, equals, text = word.partition("=")
+    return f"{key}={_absolute(text)}" if equals and text and key in PATHS else word
+
+
+def axis_named(sweep: Sweep, key: str) -> str | None:
+    """The axis with this full name, or the only one with this last name."""
+    if key in sweep.space:
+        return key
+    matches = [axis for axis in sweep.space if axis.split(".")[-1] == key]
+    return matches[0] if len(matches) == 1 else None
+
+
+def known_keys(sweep: Sweep) -> Mapping[str, Any]:
+    """Every dotted key of a run's configuration, of any arm, with its default."""
+    known: dict[str, Any] = {}
+    for arm in sweep.arms:
+        known |= sweep.keys(arm)
+    return known
+
+
+def _with_axis(sweep: S, axis: str, values: list[Any] | Range) -> S:
+    if isinstance(values, list):
+        if not values:
+            raise UsageError(f"axis {axis} is empty: give at least one value")
+        twice = [v for i, v in enumerate(values) if v in values[:i]]
+        if twice:
+            raise UsageError(f"axis {axis} has {twice[0]!r} twice")
+    frozen = values if isinstance(values, Range) else tuple(values)
+    return dataclasses.replace(sweep, space=dict(sweep.space) | {axis: frozen})
+
+
+def _set(sweep: S, path: str, value: Any) -> S:
+    stage, dot, name = path.partition(".")
+    if not dot:
+        return dataclasses.replace(sweep, **{path: value})
+    changed = dataclasses.replace(getattr(sweep, stage), **{name: value})
+    return dataclasses.replace(sweep, **{stage: changed})
+
+
+def usage(sweep: Sweep) -> str:
+    """The help page of this sweep."""
+
+    def entry(word: str, doc: str) -> str:
+        start = f"  {word}".ljust(31) + " "
+        return textwrap.fill(start + doc, 100, subsequent_indent=" " * 32, break_on_hyphens=False)
+
+    several = isinstance(sweep, Compare)
+    lines = [
+        f"usage: python sweeps/{sweep.name}.py [key=value ...] [flags]",
+        "",
+        entry("preset='NAME ...'", f"sizes and variants, now {sweep.presets!r}"),
+        entry(
+            "task=[NAME,...]" if several else "task=NAME",
+            f"now {', '.join(sweep.tasks)}; known: {', '.join([*ENVS, *TASK_SETS])}",
+        ),
+        entry("arms=[NAME,...]", "only these arms, or presets as arms"),
+        entry("arms.NAME='PRESET ... key=value'", "change an arm, or add one"),
+        entry("baseline=NAME", f"now {sweep.baseline}"),
+        entry("goal='...'", f"the question, now {sweep.goal!r}"),
+        entry("results=FOLDER", "where results go, now 'results'"),
+        "",
+        "arms",
+        *(entry(name, words or "(as the presets)") for name, words in sweep.arms.items()),
+        "",
+        "space" if isinstance(sweep, Tune) else "axes: each value is a comparison of its own",
+        *(entry(axis, axis_text("", values)) for axis, values in sweep.space.items()),
+        entry("KEY=[a,b]", "one more axis")
+        if several
+        else entry("KEY=[a,b] KEY=uniform(a,b)", "loguniform, int: one more axis"),
+        entry("KEY=value", "fixed for every arm, KEY as in a run's configuration"),
+        "",
+        *(entry(name, setting.doc) for name, setting in settings_of(sweep).items()),
+        "",
+        *(entry(flag, doc) for flag, doc in FLAGS.items()),
+    ]
+    return "\n".join(lines)

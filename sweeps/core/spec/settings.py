@@ -1,0 +1,119 @@
+"""The words of a command line that set a field of a sweep or of one of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sweeps.core.spec.sweep import FIRST_TEST_SEED, Sweep
+from sweeps.core.spec.tune import SEED_SETS, Tune
+
+WANDB_MODES = ("off", "offline", "online")
+
+
+class UsageError(Exception):
+    """What is wrong with a command or a sweep: `lines`, one for each problem."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class Setting(NamedTuple):
+    """A word of the command line that sets a field of the sweep or of one of its stages."""
+
+    path: str
+    parse: Callable[[str, Any], Any]
+    doc: str
+
+
+def _whole(name: str, value: Any, low: int = 1) -> int:
+    if type(value) is not int or value < low:
+        raise UsageError(f"{name} must be a whole number of at least {low}, got {value!r}")
+    return value
+
+
+def _seed(name: str, value: Any) -> int:
+    return _whole(name, value, low=0)
+
+
+def _number(name: str, value: Any, above: float) -> float:
+    if type(value) not in (int, float) or not above < value < float("inf"):
+        raise UsageError(f"{name} must be a number above {above:g}, got {value!r}")
+    return float(value)
+
+
+def _not_negative(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        raise UsageError(f"{name} must be a number of at least 0, got {value!r}")
+    return float(value)
+
+
+def _fractions(name: str, value: Any) -> tuple[float, ...]:
+    values = value if isinstance(value, list) else [value]
+    if not all(type(v) is float and 0 < v < 1 for v in values):
+        raise UsageError(f"{name} must be fractions in (0, 1), as in [0.25, 0.5], got {value}")
+    return tuple(sorted(set(values)))
+
+
+def _seeds(name: str, value: Any) -> tuple[int, ...]:
+    """A number of seeds, or the seeds themselves."""
+    stage = name.partition(".")[0]
+    first = SEED_SETS[stage].start if stage in SEED_SETS else FIRST_TEST_SEED
+    if not isinstance(value, list):
+        return tuple(range(first, first + _whole(name, value)))
+    if not value or not all(type(seed) is int and seed >= 0 for seed in value):
+        raise UsageError(f"{name} must be a count or a list of seeds, got {value}")
+    return tuple(value)
+
+
+def _wandb(name: str, value: Any) -> str:
+    value = "off" if value is False else value
+    if value not in WANDB_MODES:
+        raise UsageError(f"{name} must be one of {', '.join(WANDB_MODES)}, got {value!r}")
+    return value
+
+
+_SHARED = {
+    "trial.cpus": Setting("cpus_per_trial", lambda n, v: _number(n, v, 0), "CPUs a trial"),
+    "trial.gpus": Setting(
+        "gpus_per_trial", lambda n, v: _number(n, v, 0), "GPUs a trial, or a share"
+    ),
+    "trial.memory": Setting(
+        "memory_per_trial", lambda n, v: _number(n, v, 0), "host memory a trial, in GiB"
+    ),
+    "wandb": Setting("wandb", _wandb, "off, offline or online; one run a trial"),
+}
+TUNE_SETTINGS: dict[str, Setting] = {
+    "screen.trials": Setting("screen.trials", _whole, "configurations tried"),
+    "screen.seed": Setting("screen.seed", _seed, "their seed, 0 to 99"),
+    "screen.rungs": Setting("screen.rungs", _fractions, "fractions of the budget, or [] for none"),
+    "screen.reduction": Setting(
+        "screen.reduction", lambda n, v: _number(n, v, 1), "1 in so many passes a rung"
+    ),
+    "screen.margin": Setting(
+        "screen.margin", _not_negative, "standard errors below the cut that still pass a rung"
+    ),
+    "screen.score_se": Setting(
+        "screen.score_se", _not_negative, "standard error of a score; 0: from the last evaluations"
+    ),
+    "screen.episodes": Setting("screen.episodes", _whole, "episodes an evaluation"),
+    "select.top": Setting("select.top", _whole, "configurations selected from"),
+    "select.seeds": Setting("select.seeds", _seeds, "count, or list of seeds from 100 to 999"),
+    "select.episodes": Setting("select.episodes", _whole, "episodes an evaluation"),
+    "confirm.seeds": Setting("confirm.seeds", _seeds, "count, or list of seeds from 1000"),
+    "confirm.episodes": Setting("confirm.episodes", _whole, "episodes an evaluation"),
+    "search.seed": Setting("search_seed", _seed, "order in which the space is searched"),
+    "max_nfe": Setting(
+        "max_nfe", lambda n, v: _whole(n, v, 0), "velocity evaluations a step, at most; 0: any"
+    ),
+} | _SHARED
+COMPARE_SETTINGS: dict[str, Setting] = {
+    "seeds": Setting("confirm.seeds", _seeds, "count (from 1000 on), or list of any seeds"),
+    "episodes": Setting("confirm.episodes", _whole, "episodes an evaluation"),
+} | _SHARED
+
+
+def settings_of(sweep: Sweep) -> Mapping[str, Setting]:
+    """The words that set something of this kind of sweep."""
+    return TUNE_SETTINGS if isinstance(sweep, Tune) else COMPARE_SETTINGS

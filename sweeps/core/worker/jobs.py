@@ -1,0 +1,55 @@
+"""What the driver hands to a worker; plain values only, as Tune copies and stores them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowpwm.config import to_dict
+from sweeps.core.protocol.plan import Plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial; paths are absolute, since a worker's current folder is Tune's."""
+
+    trial_id: str
+    folder: str
+    config_json: str
+    arm: str
+    stage: str
+    sweep: str
+    wandb: str
+    epochs: int
+    progress: str  # the key of a result that says how far it is
+    budget: int  # of `progress`
+    resources: dict[str, float]
+
+    @property
+    def folder_path(self) -> Path:
+        """The run folder."""
+        return Path(self.folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tune's `config`."""
+        return dataclasses.asdict(self)
+
+
+def make_job(plan: Plan, folder: Path, sweep: str, wandb: str) -> Job:
+    """The job of a planned trial in the run folder `folder`."""
+    return Job(
+        trial_id=plan.trial_id,
+        folder=str(folder.resolve()),
+        config_json=json.dumps(to_dict(plan.config)),
+        arm=plan.arm,
+        stage=plan.stage,
+        sweep=sweep,
+        wandb=wandb,
+        epochs=plan.config.epochs,
+        progress=plan.progress,
+        budget=plan.budget,
+        resources=plan.resources.to_dict(),
+    )

@@ -1,0 +1,279 @@
+"""One trial inside its Ray worker: the only module that imports both Ray and flowpwm.train.
+
+The worker writes its own rows and checkpoints; the driver hears of evaluations and of the end. A
+Python exception is a result, not a crash. Only a process that ran out of memory, or that hangs, is
+ended: the next trial is to have a fresh one.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from flowpwm import checkpoint, memory
+from flowpwm.compose import from_dict
+from flowpwm.config import RunConfig
+from flowpwm.report import METRICS, Report
+from flowpwm.state import TrainState
+from flowpwm.train import train
+from sweeps.core.host.cgroup import memory_limit
+from sweeps.core.protocol.ladder import MEMORY_CLASSES
+from sweeps.core.store.folder import StorageError
+from sweeps.core.store.series import SeriesWriter, next_attempt
+from sweeps.core.worker.exits import write_exit
+from sweeps.core.worker.failures import failure_class, last_line
+from sweeps.core.worker.jobs import Job
+from sweeps.core.worker.stop_signal import StopSignal
+from sweeps.core.worker.tracker import NoTracker, Tracker, open_tracker
+from sweeps.core.worker.triallog import TrialLog
+from sweeps.core.worker.watchdog import Limits, Watchdog
+
+CHECKPOINT_SHARE = 20  # a checkpoint that took t seconds is followed by 20 t seconds of work
+HEARTBEAT_S = 15.0
+CHECKPOINT_S = 60.0
+
+
+def run_trial(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Train one job to its end, a stop or a failure, and return what became of it.
+
+    The last result's `outcome` is completed, interrupted or failed. A rung that ends the trial
+    raises SystemExit out of `tune.report`, with everything saved before. Raises StorageError
+    where the run folder cannot be seen, and OutOfMemory with its last words left beside the log.
+    """
+    return run_job(Job(**config))
+
+
+def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
+    """`run_trial` with limits of the watchdog; None: those that follow from the job."""
+    stop = StopSignal(job.folder_path / "stop")
+    if stop():
+        return {"outcome": "interrupted", "attempt": 0}
+    if not (job.folder_path / "events").is_dir():
+        raise StorageError(
+            f"{job.folder_path} is not visible on {socket.gethostname()}: "
+            "results must lie on storage that all nodes share"
+        )
+    attempt = next_attempt(job.folder_path, job.trial_id)
+    with TrialLog(job.folder_path, job.trial_id, attempt) as log:
+        run = _Attempt(job, attempt, stop, log, limits=limits or _limits(job))
+        try:
+            result = run.result()
+        except Exception as error:  # noqa: BLE001 - every exception becomes a row
+            log.failure(error)
+            result = run.failure(error)
+        if result.get("failure_class") in MEMORY_CLASSES and run.leave(result):
+            raise OutOfMemory(result["message"])
+        return result
+
+
+class OutOfMemory(RuntimeError):
+    """The attempt ran out of memory and left its last words; its process is used up."""
+
+
+def gpu_name(config: RunConfig) -> str | None:
+    """The GPU that a run of `config` computes on in this process; None on a CPU."""
+    return torch.cuda.get_device_name() if config.device == "cuda" else None
+
+
+@dataclass
+class _Attempt:
+    """One run of one trial in this process."""
+
+    job: Job
+    attempt: int
+    stop: StopSignal
+    log: TrialLog
+    state: TrainState | None = None
+    tracker: Tracker = field(default_factory=NoTracker)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self.began = self.reported_at = self.saved_at = time.monotonic()
+        self.save_took = 0.0
+        self.watchdog = Watchdog(self.limits, self.log.warning, self._last_words)
+
+    def result(self) -> dict[str, Any]:
+        """Train, and return the last result."""
+        config = from_dict(json.loads(self.job.config_json))
+        torch.set_num_threads(config.num_threads)
+        memory.give_back()  # of the trial that this process was taken over from
+        memory.limit_device(config.device, self.job.resources["num_gpus"])
+        with self.watchdog:
+            state = self.state = self._restore(config)
+            try:
+                return self._train(state)
+            finally:
+                state.close()
+
+    def failure(self, error: Exception) -> dict[str, Any]:
+        """The last result of an attempt that ended with an exception."""
+        cause, message = failure_class(error), last_line(error)
+        if cause == "error" and (networks := self._broken_networks()):
+            # Whatever tripped over them first, the weights are what is wrong.
+            cause, message = "diverged", f"weights of {networks} are not finite: {message}"
+        return self._failed(cause, message)
+
+    def leave(self, result: dict[str, Any]) -> bool:
+        """Whether the last result could be left in the run folder, where the driver finds it."""
+        try:
+            write_exit(self.job.folder_path, self.job.trial_id, self.attempt, result)
+        except OSError as error:
+            self.log.warning("last words not written: %s", error)
+            return False
+        return True
+
+    def _train(self, state: TrainState) -> dict[str, Any]:
+        dtypes = {name: metric.dtype for name, metric in METRICS.items()}
+        with (
+            SeriesWriter(
+                self.job.folder_path, self.job.trial_id, self.attempt, dtypes=dtypes
+            ) as self.series,
+            open_tracker(self.job, state.config, self.log) as self.tracker,
+        ):
+            self._tell(state, kind="started", gpu=gpu_name(state.config))
+            self.watchdog.follow(lambda: _moved(state))
+            for report in train(state, self._should_stop):
+                with self.watchdog.excused():
+                    self._take(state, report)
+            with self.watchdog.excused():
+                return self._finish(state)
+
+    def _should_stop(self) -> bool:
+        return self.watchdog.stop_asked or self.stop()
+
+    def _last_words(self, cause: str, message: str) -> None:
+        """Of a process that the watchdog ends: said by a thread of its own, and perhaps cut off."""
+        self.leave(self._failed(cause, message))
+        if cause == "hang":
+            self.log.stacks()
+        self.log.warning("ended by the watchdog: %s", message)
+        self.series.flush()
+
+    def _failed(self, cause: str, message: str) -> dict[str, Any]:
+        standing = {"attempt": self.attempt, "log_path": self.log.relative_path}
+        if self.state is not None:
+            standing = self._standing(self.state)
+        return standing | {"outcome": "failed", "failure_class": cause, "message": message}
+
+    def _broken_networks(self) -> str:
+        """The networks that hold a weight that is not finite, '' if none does."""
+        if self.state is None:
+            return ""
+        broken = [
+            name
+            for name, part in self.state.agent.named_children()
+            if not all(bool(torch.isfinite(weight).all()) for weight in part.parameters())
+        ]
+        return ", ".join(broken)
+
+    @property
+    def _last(self) -> Path:
+        return self.job.folder_path / "checkpoints" / self.job.trial_id / "last"
+
+    def _restore(self, config: RunConfig) -> TrainState:
+        if not checkpoint.exists(self._last):
+            self.log.info("starts from its first epoch")
+            return TrainState.start(config)
+        # A damaged checkpoint fails the trial: to begin again unasked would hide the loss.
+        state = checkpoint.load(self._last, config)
+        self.log.info("goes on from epoch %d", state.epoch)
+        return state
+
+    def _take(self, state: TrainState, report: Report) -> None:
+        where = {"epoch": report.epoch, "env_steps": report.env_steps}
+        self.series.report(where | dict(report.metrics))
+        self.tracker.log(report)
+        evaluated = bool(report.evaluations)
+        for evaluation in report.evaluations:
+            self.series.evaluation(
+                where
+                | {
+                    "wall_time_s": state.seconds["wall"],
+                    "task": evaluation.task,
+                    "protocol": evaluation.protocol,
+                    "n": evaluation.n,
+                    "return_mean": evaluation.mean,
+                    "return_median": evaluation.median,
+                    "return_iqm": evaluation.iqm,
+                    "return_std": evaluation.std,
+                    "length_mean": float(evaluation.lengths.mean()),
+                    "success": evaluation.success,
+                    "returns": evaluation.returns.tolist(),
+                }
+            )
+        if evaluated:
+            self.log.info(
+                "epoch %d: return %.2f, score %.2f", report.epoch, report.return_mean, state.score
+            )
+            if report.is_best:
+                self._save(state, "best")
+        now = time.monotonic()
+        waited = now - self.saved_at
+        if waited >= CHECKPOINT_S or (evaluated and waited >= CHECKPOINT_SHARE * self.save_took):
+            self._save(state, "last")
+        if evaluated or now - self.reported_at >= HEARTBEAT_S:
+            self._tell(state, kind="evaluated" if evaluated else "heartbeat")
+
+    def _save(self, state: TrainState, which: str) -> None:
+        began = time.monotonic()
+        self.series.flush()  # rows first: a crash in between repeats them and loses none
+        try:
+            checkpoint.save(state, self._last.with_name(which), resumable=which == "last")
+        except OSError as error:
+            # The one before it is still there; training is worth more than this checkpoint.
+            self.log.warning("checkpoint %s skipped at epoch %d: %s", which, state.epoch, error)
+        if which == "last":
+            self.saved_at = time.monotonic()
+            self.save_took = self.saved_at - began
+
+    def _tell(self, state: TrainState, kind: str, **more: Any) -> None:
+        """A line for the driver, which may end the trial here; everything is on disk before."""
+        self.series.flush()
+        tune.report(self._standing(state) | {"kind": kind} | more)
+        self.reported_at = time.monotonic()
+
+    def _standing(self, state: TrainState) -> dict[str, Any]:
+        return {
+            "attempt": self.attempt,
+            "epoch": state.epoch,
+            "env_steps": state.env_steps,
+            "score": state.score,
+            "score_variance": state.score_variance,
+            "host_memory_bytes": self.watchdog.memory_peak_bytes or None,
+            "wall_time_s": time.monotonic() - self.began,
+            "log_path": self.log.relative_path,
+            **self.tracker.place,
+        }
+
+    def _finish(self, state: TrainState) -> dict[str, Any]:
+        done = state.finished  # all epochs, or no improvement for as long as it was to wait
+        if not self.stop.orphaned:
+            self._save(state, "last")
+        if self.watchdog.stop_asked and not done:
+            return self._failed("oom_host", self.watchdog.memory_text)
+        self.log.info("%s at epoch %d", "completed" if done else "interrupted", state.epoch)
+        end = {"outcome": "completed" if done else "interrupted"}
+        if done and state.epoch < state.config.epochs:
+            end["message"] = f"no better score in {state.config.patience} evaluations"
+        return self._standing(state) | end
+
+
+def _moved(state: TrainState) -> tuple[int, ...]:
+    """What changes as long as a run does anything, epochs first."""
+    played = state.evaluator.steps if state.evaluator else 0
+    return state.epoch, state.updates, state.env_steps, played
+
+
+def _limits(job: Job) -> Limits:
+    """The memory that the trial asked for, or what its control group has if that is less."""
+    wanted = int(job.resources["memory_bytes"])
+    limit = memory_limit()
+    return Limits(wanted if limit is None else min(wanted, limit.limit_bytes))

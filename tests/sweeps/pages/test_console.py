@@ -1,0 +1,125 @@
+"""What a sweep says: a block that is redrawn on a terminal, plain lines elsewhere."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from sweeps.core.check.sweep import check
+from sweeps.core.driver.interrupt import Interrupts
+from sweeps.core.driver.outcome import exit_code
+from sweeps.core.forecast.forecast import forecast
+from sweeps.core.forecast.rates import Correction
+from sweeps.core.forecast.remaining import Remaining
+from sweeps.core.pages import parts
+from sweeps.core.pages.console import Console
+from sweeps.core.protocol.plan import make_plan
+from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.store.events import EventLog
+from sweeps.core.store.schema import ExitCode
+from sweeps.core.store.state import TrialRecord
+from tests.sweeps.tiny import PLAN
+
+REMAINING = Remaining(PLAN, forecast(PLAN, check(PLAN), 2, Correction()), Correction())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def play(console: Console, folder: Path, trials: int = 1) -> Recorder:
+    """Trials that start; the first ends in a failure."""
+    recorder = Recorder(EventLog(folder, "driver"))
+    console.watch(PLAN, recorder, REMAINING)
+    for substeps in range(1, trials + 1):
+        plan = make_plan(PLAN, "flow", "screen", {"world_model.substeps": substeps}, 0)
+        recorder.planned(plan)
+        recorder.sweep("stage_started", stage="screen")
+        where = {"attempt": 1, "epoch": 0, "env_steps": 0, "log_path": "logs/a-001.log"}
+        recorder.started(plan.trial_id, where)
+        recorder.progressed(plan.trial_id, where | {"epoch": 150, "score": 12.5, "kind": "e"})
+        if substeps == 1:
+            failure = {"failure_class": "diverged", "message": "Diverged: loss is nan"}
+            recorder.ended(plan.trial_id, "failed", where | failure | {"epoch": 152})
+    return recorder
+
+
+def redraw(console: Console) -> None:
+    console._next_tick = 0.0
+    console.tick()
+
+
+def test_a_log_gets_a_line_for_each_event_and_no_control_characters(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    console = Console(stream)
+    play(console, tmp_path)
+    redraw(console)
+    console.close()
+    text = stream.getvalue()
+    assert "\x1b" not in text
+    start, fail, numbers, best = text.splitlines()
+    assert "start screen c" in start and "substeps=1" in start
+    assert "diverged at epoch 152: Diverged: loss is nan (log: logs/a-001.log)" in fail
+    assert "run 0" in numbers and "failed 1" in numbers
+    assert "screening, biased, n=1" in best and "score 12.5  flow" in best
+
+
+def test_a_terminal_gets_one_block_that_is_erased_before_the_next(tmp_path: Path) -> None:
+    stream = Terminal()
+    console = Console(stream)
+    play(console, tmp_path, trials=20)
+    redraw(console)
+    block = stream.getvalue().splitlines()
+    before = len(stream.getvalue())
+    redraw(console)
+    again = stream.getvalue()[before:]
+    lines = again.count("\n")
+    assert again.startswith(f"\x1b[{lines}A\x1b[J")
+    assert lines <= 20
+    assert sum("FAIL" in line and line[0] != " " for line in block if line) == 1  # stays on screen
+    before = len(stream.getvalue())
+    console.close()
+    assert stream.getvalue()[before:] == f"\x1b[{lines}A\x1b[J"
+
+
+def test_quiet_leaves_only_what_is_always_shown(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    console = Console(stream, quiet=True)
+    console.page("plan")
+    play(console, tmp_path)
+    redraw(console)
+    console.page("result", always=True)
+    assert stream.getvalue() == "result\n"
+
+
+def test_durations_are_short() -> None:
+    assert [parts.duration(s) for s in (7.4, 61, 3540, 11_100)] == ["7 s", "1m", "59m", "3h05m"]
+
+
+def trial(status: str, cause: str | None = None) -> TrialRecord:
+    return TrialRecord("t", status=status, failure_class=cause)
+
+
+@pytest.mark.parametrize(
+    ("trials", "finished", "code"),
+    [
+        ([trial("COMPLETED"), trial("STOPPED")], True, ExitCode.OK),
+        ([trial("COMPLETED"), trial("FAILED", "error")], True, ExitCode.FAILED_TRIALS),
+        ([trial("COMPLETED")], False, ExitCode.FAILED_TRIALS),
+        ([trial("FAILED", "error")], False, ExitCode.ERROR),
+        ([trial("COMPLETED"), trial("FAILED", "storage")], True, ExitCode.STORAGE),
+        ([trial("EVALUATED")], True, ExitCode.OK),
+    ],
+)
+def test_the_exit_code_says_how_a_sweep_ended(
+    trials: list[TrialRecord], finished: bool, code: ExitCode
+) -> None:
+    assert exit_code(trials, finished=finished) == code
+
+
+def test_a_stop_asked_for_early_reaches_the_workers_once_there_is_a_folder(tmp_path: Path) -> None:
+    interrupts = Interrupts()
+    interrupts.request()
+    interrupts.tell_workers_by(tmp_path / "stop")
+    assert interrupts.requested and (tmp_path / "stop").exists()

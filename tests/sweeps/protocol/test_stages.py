@@ -1,0 +1,170 @@
+"""The stages over real events, with the trials' results put in by hand."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeps.core.protocol.grid import Source
+from sweeps.core.protocol.plan import Plan
+from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.rungs import Decision
+from sweeps.core.protocol.stages import NothingSucceeded, TuneStages, enumerate_or
+from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
+from sweeps.core.store.events import EventLog, read_events
+from sweeps.core.store.state import TrialRecord
+from tests.sweeps.tiny import PLAN
+
+SMALL = dataclasses.replace(
+    PLAN,
+    tasks=("point-mass",),
+    space={"world_model.substeps": (1, 2, 4), "epochs": (20,)},
+    screen=Screen(trials=3, rungs=(0.5,)),
+    select=Select(top=2, seeds=(100, 101)),
+    confirm=Confirm(seeds=(1000, 1001), episodes=3),
+)
+
+
+def never(sweep: Tune, known: list[TrialRecord]) -> Source:
+    raise AssertionError("a small grid is enumerated")
+
+
+class Driver:
+    """One driver process' worth of stages over the run folder."""
+
+    def __init__(self, folder: Path, sweep: Tune = SMALL) -> None:
+        self.log = EventLog(folder, "driver")
+        self.recorder = Recorder(self.log, read_events(folder))
+        self.stages = TuneStages(sweep, self.recorder, enumerate_or(never))
+        self.plans: Iterator[Plan | None] = self.stages.plans()
+
+    def next(self) -> Plan:
+        plan = next(self.plans)
+        assert plan is not None
+        return plan
+
+    def end(self, plan: Plan, score: float | None, event: str = "completed") -> None:
+        result = {"attempt": 1, "epoch": 20, "env_steps": 640, "score": score}
+        self.recorder.started(plan.trial_id, {"attempt": 1, "epoch": 0, "env_steps": 0})
+        self.recorder.ended(plan.trial_id, event, result)
+
+
+def stage(plans: list[Plan]) -> list[tuple[str, str, int, object]]:
+    return [(p.stage, p.arm, p.config.seed, p.cell.get("world_model.substeps", "-")) for p in plans]
+
+
+def screen(driver: Driver, scores: dict[int, float]) -> None:
+    for _ in scores:
+        plan = driver.next()
+        driver.end(plan, scores[plan.cell["world_model.substeps"]])
+
+
+def test_the_best_of_the_screen_are_selected_from_and_the_winner_meets_the_baseline(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(tmp_path)
+    screen(driver, {1: 5.0, 2: 9.0, 4: 7.0})
+    selected = [driver.next() for _ in range(4)]
+    assert stage(selected) == [
+        ("select", "flow", 100, 2),
+        ("select", "flow", 100, 4),
+        ("select", "flow", 101, 2),
+        ("select", "flow", 101, 4),
+    ]
+    for plan, score in zip(selected, [6.0, 7.0, 6.5, 7.5], strict=True):
+        driver.end(plan, score)
+    confirmed = [driver.next() for _ in range(4)]
+    assert stage(confirmed) == [
+        ("confirm", "flow", 1000, 4),
+        ("confirm", "mlp", 1000, "-"),
+        ("confirm", "flow", 1001, 4),
+        ("confirm", "mlp", 1001, "-"),
+    ]
+    # The baseline takes the winner's shared values, and both are tested on more episodes.
+    assert [p.config.epochs for p in confirmed] == [20] * 4
+    assert {p.config.evaluation.episodes for p in confirmed} == {3}
+    assert selected[1].config_id == confirmed[0].config_id != confirmed[1].config_id
+    for plan in confirmed:
+        driver.end(plan, 1.0)
+    assert next(driver.plans, "over") == "over"
+    assert driver.recorder.state.stages == {
+        "screen": "finished",
+        "select": "finished",
+        "confirm": "finished",
+    }
+
+
+def test_a_stage_waits_for_the_trials_that_run(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    running = [driver.next() for _ in range(3)]
+    assert next(driver.plans) is None
+    for plan in running[:2]:
+        driver.end(plan, 1.0)
+    assert next(driver.plans) is None
+    driver.end(running[2], 2.0)
+    assert driver.next().stage == "select"
+
+
+def test_a_failed_trial_does_not_stop_the_others(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    first, second, third = (driver.next() for _ in range(3))
+    driver.end(first, None, "failed")
+    driver.end(second, 1.0)
+    driver.end(third, 2.0, "stopped")
+    finalists = [driver.next().config_id, driver.next().config_id]
+    assert finalists == [second.config_id, third.config_id]
+
+
+def test_a_screen_without_a_score_is_the_end(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    for plan in [driver.next() for _ in range(3)]:
+        driver.end(plan, None, "failed")
+    with pytest.raises(NothingSucceeded, match="stage screen"):
+        next(driver.plans)
+
+
+def test_a_resume_repeats_nothing_and_keeps_every_decision(tmp_path: Path) -> None:
+    first = Driver(tmp_path)
+    done, running, _ = (first.next() for _ in range(3))
+    first.end(done, 5.0)
+    first.recorder.started(running.trial_id, {"attempt": 1, "epoch": 0, "env_steps": 0})
+    first.log.close()
+
+    second = Driver(tmp_path)
+    left = [second.next(), second.next()]
+    assert done.trial_id not in {plan.trial_id for plan in left}
+    assert left[0].trial_id == running.trial_id and left[0].config == running.config
+    for plan in left:
+        second.end(plan, 1.0)
+    selecting = second.next()
+    assert selecting.stage == "select"
+    second.log.close()
+
+    third = Driver(tmp_path)
+    assert third.next().trial_id == selecting.trial_id
+    assert [plan.stage for plan in (third.next(), third.next(), third.next())] == ["select"] * 3
+    events = [e for e in read_events(tmp_path) if e["event"] in ("planned", "selected")]
+    trials = [e["trial_id"] for e in events if e["event"] == "planned"]
+    assert len(trials) == len(set(trials)) == 7
+    assert sum(e["event"] == "selected" for e in events) == 1
+
+
+def test_a_trial_that_a_rung_stopped_is_not_started_again(tmp_path: Path) -> None:
+    first = Driver(tmp_path)
+    stopped = first.next()
+    first.recorder.started(stopped.trial_id, {"attempt": 1, "epoch": 0, "env_steps": 0})
+    bracket = first.stages.brackets.of(20, stopped.budget)
+    first.recorder.decided(
+        Decision(bracket.name, bracket.milestones[0], stopped.trial_id, 1.0, 2.0, go_on=False)
+    )
+    first.log.close()  # killed before Tune told that the trial had stopped
+
+    second = Driver(tmp_path)
+    assert second.next().trial_id != stopped.trial_id
+    assert second.recorder.state.trials[stopped.trial_id].status == "STOPPED"
+    # Its score still counts at the rung: the same score goes on, a lower one does not.
+    again = second.stages.brackets.of(20, stopped.budget)
+    milestone = again.milestones[0]
+    assert again.judge("equal", milestone, 1.0)[0].go_on
+    assert not again.judge("lower", milestone, 0.5)[0].go_on

@@ -1,0 +1,72 @@
+"""A trial in its worker: how it ends. (What it writes is seen in whole sweeps.)"""
+
+from pathlib import Path
+
+import pytest
+
+from flowpwm import checkpoint
+from flowpwm.checks import ConfigError
+from flowpwm.datasets.errors import DatasetError
+from flowpwm.report import METRICS
+from flowpwm.state import TrainState
+from flowpwm.train import train
+from sweeps.core.protocol.plan import Plan, make_plan
+from sweeps.core.store.series import SeriesWriter
+from sweeps.core.worker.failures import failure_class
+from sweeps.core.worker.jobs import make_job
+from sweeps.core.worker.stop_signal import StopSignal
+from sweeps.core.worker.trainable import _Attempt
+from sweeps.core.worker.triallog import TrialLog
+from tests.sweeps.tiny import RUN, asked
+
+# Rates so small that nothing changes: every evaluation is like the first.
+STILL = [f"optim.{name}=1e-30" for name in ("wm_lr", "actor_lr", "critic_lr", "final_lr")]
+
+
+def ended(plan: Plan, folder: Path, stop_after: int) -> dict[str, object]:
+    """The last result of a trial that is asked to stop after so many epochs."""
+    job = make_job(plan, folder, "toy", "off")
+    state = TrainState.start(plan.config)
+    with TrialLog(folder, job.trial_id, 1) as log:
+        attempt = _Attempt(job, 1, StopSignal(folder / "stop"), log, state)
+        dtypes = {name: metric.dtype for name, metric in METRICS.items()}
+        with SeriesWriter(folder, job.trial_id, 1, dtypes=dtypes) as attempt.series:
+            for _ in train(state, lambda: state.epoch >= stop_after):
+                pass
+            result = attempt._finish(state)
+    state.close()
+    assert checkpoint.exists(folder / "checkpoints" / job.trial_id / "last")
+    return result
+
+
+@pytest.mark.parametrize(
+    ("words", "stop_after", "outcome", "epoch"),
+    [
+        (["patience=2"], 99, "completed", 6),  # evaluations at 2, 4 and 6 are the same
+        (["patience=0"], 99, "completed", 20),
+        (["patience=2"], 5, "interrupted", 5),
+    ],
+)
+def test_a_run_without_progress_is_completed_and_a_stopped_one_is_not(
+    words: list[str], stop_after: int, outcome: str, epoch: int, tmp_path: Path
+) -> None:
+    sizes = [word for word in RUN if not word.startswith("evaluation.every")]
+    sweep = asked(*sizes, *STILL, "epochs=20", "evaluation.every=2", *words)
+    plan = make_plan(sweep, "mlp", "confirm", {"task": "point-mass"}, 42)
+    result = ended(plan, tmp_path, stop_after)
+    assert (result["outcome"], result["epoch"]) == (outcome, epoch)
+    early = outcome == "completed" and epoch < 20
+    assert result.get("message") == ("no better score in 2 evaluations" if early else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (DatasetError("gone"), "data"),
+        (ConfigError("dataset: x is not a folder"), "data"),
+        (checkpoint.CheckpointError("damaged"), "data"),
+        (ValueError("a bug"), "error"),
+    ],
+)
+def test_data_that_is_gone_fails_a_trial_as_such(error: Exception, cause: str) -> None:
+    assert failure_class(error) == cause
