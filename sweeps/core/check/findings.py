@@ -1,0 +1,21 @@
+"""What the lint of a sweep says: a rule and a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that weakens a sweep, or what it can say; nothing that keeps it from running."""
+
+    rule: str
+    text: str
+    level: str = "warn"
+
+    def __str__(self) -> str:
+        return f"{self.level.upper()} {self.rule}: {self.text}"
+
+    def to_dict(self) -> dict[str, str]:
+        """For `lint.json`."""
+        return asdict(self)
