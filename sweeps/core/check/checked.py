@@ -35,8 +35,11 @@ class Checked:
 
     def baselines(self, sweep: Sweep) -> dict[str, Plan]:
         """The first run of the baseline on every task."""
-        runs = [plan for plan in self.plans if plan.arm == sweep.baseline]
-        return {plan.config.task: plan for plan in reversed(runs)}
+        found: dict[str, Plan] = {}
+        for plan in self.plans:
+            if plan.arm == sweep.baseline:
+                found.setdefault(plan.config.task, plan)
+        return found
 
     def with_findings(self, *more: Finding) -> Checked:
         """The same, and what else is to be told."""

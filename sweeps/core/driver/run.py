@@ -87,7 +87,7 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         if not options.dry_run:
             raise UsageError(problem)
         # A plan for a larger machine can be looked at on a smaller one.
-        checked = checked.with_findings(Finding("machine", f"not on this one: {problem}"))
+        checked = checked.with_findings(Finding("machine", problem))
     cluster.prepare(options.address)
     place = opening.results_place(options)
     limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)

@@ -231,7 +231,7 @@ def test_a_canary_ends_when_the_sweep_is_stopped() -> None:
 
 def test_without_a_past_and_without_a_canary_the_forecast_is_nominal(tmp_path: Path) -> None:
     seen = look_ahead(PLAN, check(PLAN), 2, tmp_path, {"cpus": 2}, with_canary=False)
-    assert seen.forecast.source == "nominal rates, nothing measured" and seen.warnings == ()
+    assert seen.forecast.source == "nominal rates, nothing measured" and seen.findings == ()
 
 
 def test_trials_that_held_more_than_they_may_are_warned_of() -> None:

@@ -119,10 +119,11 @@ def _pairs(sweep: Sweep, checked: Checked) -> Iterator[tuple[Plan, Plan]]:
     if sweep.cell_count() < math.inf:
         cells = sorted(itertools.islice(sweep.cells(), MOST_CELLS), key=_velocity_calls)
     for cell in (cells[0], cells[-1]):
-        yield tuple(
+        plan, base = (
             make_plan(sweep, arm, "confirm", own, sweep.confirm.seeds[0])
             for arm, own in sweep.confirmed(cell)
         )
+        yield plan, base
 
 
 def _velocity_calls(cell: Cell) -> int:

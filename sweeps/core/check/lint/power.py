@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scipy import special
-
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
 from sweeps.core.check.lint.earlier import EarlierRun, EarlierTrial, comparable_trials, those_of
-from sweeps.core.check.lint.protocol import FEWEST_TEST_SEEDS
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.reference.margins import margin_of, max_return
 from sweeps.core.reference.noise import measured_noise, pooled
+from sweeps.core.reference.welch import FEWEST_SEEDS, MOST_SEEDS, detectable, seeds_to_detect
 from sweeps.core.spec.settings import word_for
 from sweeps.core.spec.sweep import Sweep
 
-ALPHA, POWER = 0.05, 0.8
-MOST_SEEDS = 1000  # beyond this nobody waits for the answer
 MOST_TASKS = 4  # more are counted
 #: A spread that fewer values tell of says nothing.
 FEWEST_DEGREES = 2
@@ -38,7 +33,7 @@ class Noise:
 def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> Iterator[Finding]:
     """A line for every task where only differences beyond the margin would be seen."""
     n = len(sweep.confirm.seeds)
-    if n < FEWEST_TEST_SEEDS:
+    if n < FEWEST_SEEDS:
         return  # there is no interval at all
     weak: list[tuple[float, str]] = []
     unknown = []
@@ -61,22 +56,6 @@ def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> I
             f"the noise over seeds on {', '.join(unknown)} is not known here, so neither is what "
             f"{n} seeds can show: no earlier runs of this size, none on record",
         )
-
-
-def detectable(sd: float, n: int) -> float:
-    """The true difference that Welch's t test finds in 80 % of comparisons, two-sided at 5 %.
-
-    Of two arms of `n` seeds with equal spread `sd`. What the other tail adds is below 1e-6.
-    """
-    df = 2 * (n - 1)
-    noncentrality = special.nctdtrinc(df, 1 - POWER, special.stdtrit(df, 1 - ALPHA / 2))
-    return sd * float(noncentrality) * math.sqrt(2 / n)
-
-
-def seeds_to_detect(effect: float, sd: float) -> int | None:
-    """The fewest seeds an arm that find this difference so often; None beyond `MOST_SEEDS`."""
-    counts = range(FEWEST_TEST_SEEDS, MOST_SEEDS + 1)
-    return next((n for n in counts if detectable(sd, n) <= effect), None)
 
 
 def noise_of(plans: Sequence[Plan], base: Plan, earlier: Sequence[EarlierRun]) -> Noise | None:

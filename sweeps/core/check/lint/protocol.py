@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
+from sweeps.core.reference.welch import FEWEST_SEEDS
 from sweeps.core.spec.settings import word_for
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.schema import SCORE_WINDOW
 
-FEWEST_TEST_SEEDS = 3
 REFERENCE_HORIZON = 16  # of the published experiments; shorter ones bias the comparison
 
 
@@ -19,7 +19,7 @@ def findings(sweep: Sweep, checked: Checked) -> Iterator[Finding]:
     seeds = len(sweep.confirm.seeds)
     if seeds == 1:
         yield Finding("seeds", "1 test seed: no interval is possible, nothing can be concluded")
-    elif seeds < FEWEST_TEST_SEEDS:
+    elif seeds < FEWEST_SEEDS:
         yield Finding("seeds", f"{seeds} test seeds give no usable interval: {_least(sweep)}")
     longest = max((checked.largest, *checked.plans), key=lambda plan: plan.config.epochs).config
     if longest.horizon != REFERENCE_HORIZON:
@@ -35,4 +35,4 @@ def findings(sweep: Sweep, checked: Checked) -> Iterator[Finding]:
 
 
 def _least(sweep: Sweep) -> str:
-    return f"{word_for(sweep, 'confirm.seeds')}={FEWEST_TEST_SEEDS} is the least"
+    return f"{word_for(sweep, 'confirm.seeds')}={FEWEST_SEEDS} is the least"
