@@ -1,10 +1,9 @@
 """What Welch's t test can find with two arms of equally many seeds and equal spread, exactly.
 
-With normal scores the sum of both sample variances is independent of their ratio. The sum, of which
-a chi-square with 2(n-1) degrees of freedom tells, is what the difference is measured by. The ratio
-decides the bar: Satterthwaite's degrees of freedom lie between n-1 and 2(n-1). The power is the mean
-over both.
-Taking 2(n-1) for every ratio would promise 80 % at 3 seeds where it is 70 %.
+With normal scores the sum of both sample variances, a chi-square with 2(n-1) degrees of freedom, is
+independent of their ratio. The difference is measured by the sum; the ratio decides the bar, since
+Satterthwaite's degrees of freedom lie between n-1 and 2(n-1). The power is the mean over both:
+taking 2(n-1) for every ratio would promise 80 % at 3 seeds where it is 70 %.
 """
 
 from __future__ import annotations

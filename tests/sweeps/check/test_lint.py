@@ -208,6 +208,13 @@ def test_too_little_power_is_told_with_what_would_be_enough() -> None:
     assert told(power, tuned(f"confirm.seeds={needed}"), []) == []
 
 
+def test_a_comparison_in_pairs_is_said_to_need_fewer_seeds() -> None:
+    sweep = asked("task=cartpole-swingup", "arms=[mlp,flow]", "seeds=3")
+    (welch,) = told(power, sweep, [])
+    (paired,) = told(power, dataclasses.replace(sweep, shared_state="one frozen world model"), [])
+    assert paired == f"{welch}; compared in pairs, as here, fewer may do"
+
+
 def test_a_task_without_a_record_has_unknown_noise() -> None:
     (text,) = told(power, asked("task=[cup-spin,fish-swim]", "seeds=5"), [])
     assert text.startswith("the noise over seeds on cup-spin, fish-swim is not known here")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.core.check.lint import baseline, power, seeds
+from sweeps.core.check.lint import baseline, earlier, power, seeds
 from sweeps.core.check.lint.earlier import MOST_RUNS, earlier_runs
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
@@ -50,8 +50,8 @@ def ran(
 
 
 def told(module, sweep: Sweep, results: Path) -> list[str]:
-    earlier = earlier_runs(results, sweep.tasks)
-    return [finding.text for finding in module.findings(sweep, check(sweep), earlier)]
+    runs = earlier_runs(results, sweep.tasks)
+    return [finding.text for finding in module.findings(sweep, check(sweep), runs)]
 
 
 def test_the_noise_is_that_of_earlier_runs_where_there_are_any(tmp_path: Path) -> None:
@@ -175,6 +175,15 @@ def test_trials_without_a_score_and_the_run_that_is_resumed_are_left_out(tmp_pat
     (run,) = earlier_runs(tmp_path, CARTPOLE.tasks)
     assert sorted(trial.score for trial in run.trials) == [760.0, 820.0]
     assert earlier_runs(tmp_path, CARTPOLE.tasks, without=folder) == []
+
+
+def test_a_history_that_takes_long_to_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(tmp_path, CARTPOLE, {"mlp": MLP})
+    monkeypatch.setattr(earlier, "MOST_BYTES", 1000)
+    (run,) = earlier_runs(tmp_path, CARTPOLE.tasks)
+    assert run.trials == () and run.tasks == CARTPOLE.tasks
 
 
 def test_only_the_newest_runs_are_read(tmp_path: Path) -> None:

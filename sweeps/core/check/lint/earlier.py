@@ -18,12 +18,16 @@ import yaml
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.reference.published import comparable
 from sweeps.core.store.compact import read_tables, trials_heard
-from sweeps.core.store.events import fold, read_events
+from sweeps.core.store.events import event_files, fold, read_events
 from sweeps.core.store.schema import DONE_STATUSES
 
 SPEC = "sweep.yaml"
 #: Of so many runs the spec is read, and of so many that share a task the trials.
 MOST_SPECS, MOST_RUNS = 100, 20
+#: Events beyond this would take seconds to read.
+MOST_BYTES = 64 * 2**20
+#: The one in C, where PyYAML has it, takes a tenth of the time.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 TUNING_STAGES = ("screen", "select")
 
 
@@ -84,7 +88,7 @@ def earlier_runs(
 
 
 def _read(folder: Path, tasks: Collection[str]) -> EarlierRun | None:
-    spec = yaml.safe_load((folder / SPEC).read_text(encoding="utf-8"))
+    spec = yaml.load((folder / SPEC).read_text(encoding="utf-8"), Loader=_LOADER)
     ran = tuple(map(str, spec["tasks"]))
     if not set(ran) & set(tasks):
         return None
@@ -104,6 +108,8 @@ def _tuning_seeds(spec: Mapping[str, Any]) -> Iterator[int]:
 
 def _trials(folder: Path) -> Iterator[EarlierTrial]:
     """The confirmed trials, of the events or, where only the tables were kept, of those."""
+    if sum(path.stat().st_size for path in event_files(folder)) > MOST_BYTES:
+        return
     state = fold(read_events(folder, heartbeats=1))
     table = trials_heard(state) if state.trials else read_tables(folder, kinds=("trials",)).trials
     for row in table.to_pylist():

@@ -13,6 +13,7 @@ from sweeps.core.protocol.plan import Plan
 from sweeps.core.reference.margins import margin_of, max_return
 from sweeps.core.reference.noise import measured_noise, pooled
 from sweeps.core.reference.welch import FEWEST_SEEDS, MOST_SEEDS, detectable, seeds_to_detect
+from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import word_for
 from sweeps.core.spec.sweep import Sweep
 
@@ -89,11 +90,16 @@ def _text(sweep: Sweep, task: str, n: int, noise: Noise, least: float, margin: f
     enough = f"{word}={needed} would find that" if needed else f"over {MOST_SEEDS} seeds would"
     comparisons = len(sweep.tasks) * len(sweep.candidates)
     holm = f", before Holm's correction over {comparisons}" if comparisons > 1 else ""
+    pairs = "; compared in pairs, as here, fewer may do" if _in_pairs(sweep) else ""
     return (
         f"{n} seeds find a difference of {_shown(least, noise.mean)} on {task} in 8 of 10 "
         f"sweeps{holm}; the margin is {_shown(margin, noise.mean)}, {enough} (noise over seeds "
-        f"{_number(noise.sd)}: {noise.source})"
+        f"{_number(noise.sd)}: {noise.source}){pairs}"
     )
+
+
+def _in_pairs(sweep: Sweep) -> bool:
+    return isinstance(sweep, Compare) and bool(sweep.shared_state)
 
 
 def _shown(amount: float, mean: float) -> str:
