@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 
@@ -19,3 +20,10 @@ class Finding:
     def to_dict(self) -> dict[str, str]:
         """For `lint.json`."""
         return asdict(self)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """ "a, b and c"; of more than `most` the first of them, and how many others there are."""
+    rest = len(names) - most
+    shown = [*names[:most], f"{rest} more"] if rest > 0 else list(names)
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.core.check.findings import Finding
+from sweeps.core.check.findings import Finding, listed
 from sweeps.core.check.lint import budgets, confounded, power, protocol, space
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
@@ -191,6 +191,11 @@ def test_a_space_without_an_end_is_not_counted() -> None:
     assert told(space, tuned("optim.wm_lr=loguniform(1e-4,1e-3)")) == []
 
 
+def test_long_lists_are_cut_and_counted() -> None:
+    lists = [listed(["a", "b", "c"][:n], most) for n, most in ((1, 2), (2, 2), (3, 2), (3, 3))]
+    assert lists == ["a", "a and b", "a, b and 1 more", "a, b and c"]
+
+
 # Power.
 
 
@@ -217,7 +222,7 @@ def test_a_comparison_in_pairs_is_said_to_need_fewer_seeds() -> None:
 
 def test_a_task_without_a_record_has_unknown_noise() -> None:
     (text,) = told(power, asked("task=[cup-spin,fish-swim]", "seeds=5"), [])
-    assert text.startswith("the noise over seeds on cup-spin, fish-swim is not known here")
+    assert text.startswith("the noise over seeds on cup-spin and fish-swim is not known here")
 
 
 def test_without_an_interval_there_is_no_power_to_speak_of() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from flowpwm.config import MACHINE, flatten
 from sweeps.core.check.checked import Checked
-from sweeps.core.check.findings import Finding
+from sweeps.core.check.findings import Finding, listed
 from sweeps.core.spec.axes import value_text
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.sweep import Sweep
@@ -35,12 +35,10 @@ def findings(sweep: Sweep, checked: Checked) -> Iterator[Finding]:
         for arm in (sweep.baseline, *sweep.candidates)
     }
     for keys in confounded(list(arms.values())):
-        shown = [*keys[:MOST_KEYS], *([f"{len(keys) - MOST_KEYS} more"] * (len(keys) > MOST_KEYS))]
-        named = f"{', '.join(shown[:-1])} and {shown[-1]}"
         yield Finding(
             "confounded",
-            f"{named} change together over arms {_values(arms, keys[:MOST_KEYS])}: their effects "
-            "cannot be told apart",
+            f"{listed(keys, MOST_KEYS)} change together over arms "
+            f"{_values(arms, keys[:MOST_KEYS])}: their effects cannot be told apart",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sweeps.core.check.checked import Checked
-from sweeps.core.check.findings import Finding
+from sweeps.core.check.findings import Finding, listed
 from sweeps.core.check.lint.earlier import EarlierRun, EarlierTrial, comparable_trials, those_of
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.reference.margins import margin_of, max_return
@@ -36,6 +36,8 @@ def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> I
     n = len(sweep.confirm.seeds)
     if n < FEWEST_SEEDS:
         return  # there is no interval at all
+    comparisons = sum(plan.arm != sweep.baseline for plan in checked.plans)
+    holm = f", before Holm's correction over {comparisons}" if comparisons > 1 else ""
     weak: list[tuple[float, str]] = []
     unknown = []
     for task, plan in checked.baselines(sweep).items():
@@ -46,7 +48,9 @@ def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> I
         margin = margin_of(noise.mean, max_return(task))
         least = detectable(noise.sd, n)
         if least > margin:
-            weak.append((least / margin, _text(sweep, task, n, noise, least, margin)))
+            amount = _shown(least, noise.mean)
+            told = f"{n} seeds find a difference of {amount} on {task} in 8 of 10 sweeps{holm}"
+            weak.append((least / margin, f"{told}; {_enough(sweep, noise, margin)}"))
     weak.sort(reverse=True)
     yield from (Finding("power", text) for _, text in weak[:MOST_TASKS])
     if len(weak) > MOST_TASKS:
@@ -54,8 +58,8 @@ def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> I
     if unknown:
         yield Finding(
             "power",
-            f"the noise over seeds on {', '.join(unknown)} is not known here, so neither is what "
-            f"{n} seeds can show: no earlier runs of this size, none on record",
+            f"the noise over seeds on {listed(unknown, MOST_TASKS)} is not known here, so neither "
+            f"is what {n} seeds can show: no earlier runs of this size, none on record",
         )
 
 
@@ -84,16 +88,13 @@ def noise_of(plans: Sequence[Plan], base: Plan, earlier: Sequence[EarlierRun]) -
     )
 
 
-def _text(sweep: Sweep, task: str, n: int, noise: Noise, least: float, margin: float) -> str:
+def _enough(sweep: Sweep, noise: Noise, margin: float) -> str:
     needed = seeds_to_detect(margin, noise.sd)
     word = word_for(sweep, "confirm.seeds")
     enough = f"{word}={needed} would find that" if needed else f"over {MOST_SEEDS} seeds would"
-    comparisons = len(sweep.tasks) * len(sweep.candidates)
-    holm = f", before Holm's correction over {comparisons}" if comparisons > 1 else ""
     pairs = "; compared in pairs, as here, fewer may do" if _in_pairs(sweep) else ""
     return (
-        f"{n} seeds find a difference of {_shown(least, noise.mean)} on {task} in 8 of 10 "
-        f"sweeps{holm}; the margin is {_shown(margin, noise.mean)}, {enough} (noise over seeds "
+        f"the margin is {_shown(margin, noise.mean)}, {enough} (noise over seeds "
         f"{_number(noise.sd)}: {noise.source}){pairs}"
     )
 
