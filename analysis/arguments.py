@@ -9,6 +9,7 @@ from pathlib import Path
 from analysis.compare import CORRECTIONS, PAIRINGS
 from analysis.curves import AXES
 from analysis.scores import WINDOW
+from sweeps.core.reference.margins import MEAN_MARGIN
 
 
 def parse(argv: Sequence[str], tables: Mapping[str, str]) -> argparse.Namespace:
@@ -86,7 +87,9 @@ def _compared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", help="arm (default: the sweep's own, else mlp)")
     parser.add_argument("--candidates", nargs="+", help="arms (default: all others)")
     parser.add_argument("--pair", choices=PAIRINGS, default="auto")
-    parser.add_argument("--margin", type=float, default=0.05, help="share of the baseline's mean")
+    parser.add_argument(
+        "--margin", type=float, default=MEAN_MARGIN, help="share of the baseline's mean"
+    )
     parser.add_argument("--scale", type=float, help="best possible score (default: by task)")
     if parser.prog.endswith("compare"):
         parser.add_argument("--correction", choices=CORRECTIONS, default="holm")

@@ -25,9 +25,9 @@ from analysis.load import Frames
 from analysis.names import InputError, check, unknown
 from analysis.scores import WINDOW, scale_of, trial_scores, usable
 from analysis.verdict import ALPHA, Evidence, judge, seeds_needed
+from sweeps.core.reference.margins import MEAN_MARGIN, margin_of
 
 FLOOR = 0.2
-SCALE_MARGIN = 0.01
 PAIRINGS = ("auto", "paired", "welch")
 CORRECTIONS = ("holm", "none")
 
@@ -64,7 +64,7 @@ def compare(
     at: str | float = "final",
     window: int = WINDOW,
     pair: str = "auto",
-    margin: float = 0.05,
+    margin: float = MEAN_MARGIN,
     scale: float | Mapping[str, float] | None = None,
     floor: float = FLOOR,
     correction: str = "holm",
@@ -213,7 +213,7 @@ def _difference(
         "candidate_mean": mean_c,
         "baseline_mean": mean_b,
         "percent": 100 * result.est / abs(mean_b) if mean_b else math.nan,
-        "margin": max(margin * abs(mean_b), SCALE_MARGIN * top) if result.n else math.nan,
+        "margin": margin_of(mean_b, top, margin) if result.n else math.nan,
         "not_learned": bool(low),
         "n_candidate": len(xs),
         "n_baseline": len(ys),

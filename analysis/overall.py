@@ -18,7 +18,6 @@ from analysis import stats
 from analysis.cells import in_order
 from analysis.compare import (
     FLOOR,
-    SCALE_MARGIN,
     add_verdicts,
     arm_scores,
     choose_arms,
@@ -28,6 +27,7 @@ from analysis.compare import (
 from analysis.load import Frames
 from analysis.scores import WINDOW, scale_of
 from analysis.verdict import headlines, overall_sentence
+from sweeps.core.reference.margins import MEAN_MARGIN, margin_of
 
 OVERALL = [
     *("cell", "candidate", "baseline", "tasks", "candidate_mean", "baseline_mean"),
@@ -46,7 +46,7 @@ def overall(
     at: str | float = "final",
     window: int = WINDOW,
     pair: str = "auto",
-    margin: float = 0.05,
+    margin: float = MEAN_MARGIN,
     scale: float | Mapping[str, float] | None = None,
     stage: str = "confirm",
 ) -> pd.DataFrame:
@@ -122,7 +122,7 @@ def _difference(c: pd.DataFrame, b: pd.DataFrame, *, paired: bool, margin: float
         "tasks": sum(weights),
         "candidate_mean": mean_c,
         "baseline_mean": mean_b,
-        "margin": max(margin * abs(mean_b), SCALE_MARGIN) if result.n else math.nan,
+        "margin": margin_of(mean_b, 1.0, margin) if result.n else math.nan,
         "not_learned": bool(result.n and max(mean_c, mean_b) < FLOOR),
         "missing": sorted(tasks - known),
         "sd": result.sd,

@@ -17,6 +17,7 @@ from analysis.overall import overall
 from analysis.scores import WINDOW
 from analysis.status import counts
 from analysis.verdict import headlines, number, overall_sentence
+from sweeps.core.reference.margins import MEAN_MARGIN
 
 MANY_PANELS = 12
 
@@ -30,7 +31,7 @@ def report(
     score: str = "return_mean",
     window: int = WINDOW,
     pair: str = "auto",
-    margin: float = 0.05,
+    margin: float = MEAN_MARGIN,
     scale: float | Mapping[str, float] | None = None,
 ) -> Path:
     """Write the report to `out` (default: report.html in the sweep's folder) and return its path.

@@ -12,13 +12,11 @@ import pandas as pd
 
 from analysis.load import Frames
 from analysis.names import InputError, unknown
+from sweeps.core.reference.margins import max_return
 from sweeps.core.store.schema import DONE_STATUSES, EVALS, SCORE_WINDOW
 
 WINDOW = SCORE_WINDOW
 DONE = DONE_STATUSES
-# Where a task's best return is not 1,000; ant has none, PWM reached 9,549 on the one it rebuilds.
-MAX_RETURNS = {"point-mass": 64.0, "ant": 10_000.0}
-DEFAULT_MAX_RETURN = 1000.0
 COLLAPSE = 0.5
 
 _KEYS = ["trial_id", "task", "epoch", "env_steps", "wall_time_s"]
@@ -41,7 +39,7 @@ _TRIAL = [
 def scale_of(task: str, scale: float | Mapping[str, float] | None) -> float:
     """What a perfect policy can reach on `task`: the unit of margins and floors."""
     if scale is None:
-        return MAX_RETURNS.get(task, DEFAULT_MAX_RETURN)
+        return max_return(task)
     if isinstance(scale, Mapping):
         if task not in scale:
             raise unknown("task in scale", task, scale)

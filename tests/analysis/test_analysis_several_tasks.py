@@ -14,8 +14,9 @@ import analysis
 from analysis import stats
 from analysis.checks import warnings_of
 from analysis.figures import FIGURES, View
-from analysis.scores import MAX_RETURNS, scale_of
+from analysis.scores import scale_of
 from flowpwm.envs import ENVS
+from sweeps.core.reference.margins import MAX_RETURNS
 
 WALK_REACH = "walker-stand+reacher-easy"
 

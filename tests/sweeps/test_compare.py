@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
 from sweeps.core.driver.run import main
 from sweeps.core.pages.start import start_page
@@ -179,7 +180,8 @@ def test_a_bad_comparison_is_refused_in_one_line_and_leaves_nothing(
 
 def test_the_page_says_in_what_exactly_each_arm_differs() -> None:
     sweep = asked("horizon=8", "world_model.substeps=3", "epochs=[100,200]", "goal=Which?")
-    page = start_page(sweep, check(sweep), 2, "(dry run)")
+    checked = check(sweep)
+    page = start_page(sweep, checked.with_findings(*lint(sweep, checked)), 2, "(dry run)")
     lines = " ".join(page.split())
     for part in (
         "goal Which?",
@@ -196,9 +198,9 @@ def test_the_page_says_in_what_exactly_each_arm_differs() -> None:
         "24 trials = 12 runs x 2 seeds",
         "up to 51,200 env steps, at least 25,600",
         "horizon 8 (16)",
-        "WARN 2 test seed(s)",
-        "WARN horizon 8; the published reference uses 16",
-        "WARN unequal wm_batch_size: mlp 256, coarse 32; wm_batch_size=... sets it for all arms",
+        "WARN seeds: 2 test seeds give no usable interval: seeds=3 is the least",
+        "WARN reference: horizon 8; the published reference uses 16",
+        "WARN budget: unequal wm_batch_size: mlp 256, coarse 32; wm_batch_size=... sets it for all",
     ):
         assert part in lines, part
     assert "epochs 100 ->" not in lines  # an axis is no difference between arms
@@ -218,7 +220,7 @@ def test_a_plan_for_a_larger_machine_can_be_looked_at_but_not_started(
     monkeypatch.chdir(tmp_path)
     words = ["trial.cpus=4096"]
     assert main(COMPARE, ["--dry-run", *words]) == ExitCode.OK
-    assert "WARN not on this machine: no node can run a trial" in capsys.readouterr().out
+    assert "WARN machine: no node can run a trial" in capsys.readouterr().out
     assert main(COMPARE, words) == ExitCode.USAGE
 
 

@@ -21,6 +21,7 @@ from flowpwm.state import TrainState
 from flowpwm.tdmpc2 import PublishedModel
 from flowpwm.world_models.mlp import MLPWorldModel
 from sweeps.core.check.checked import Checked
+from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
 from sweeps.core.driver.run import main
 from sweeps.core.pages.start import start_page
@@ -126,7 +127,9 @@ def test_the_rows_train_what_they_say() -> None:
     }
     assert {config.world_model.task_dim for config in seen.values()} == {96}
     assert len(task_set(seen["mlp"].task)) == 30
-    assert any("unequal wm_batch_size: mlp 256, flow_v1 512" in line for line in found.warnings)
+    told = [finding.text for finding in lint(sweep, found)]
+    assert any("unequal wm_batch_size: mlp 256, flow_v1 512" in text for text in told)
+    assert any("wm_batch_size and world_model.kind change together" in text for text in told)
 
     sweep, found = checked("python sweeps/epoch_budget.py dataset=data/mt30")
     assert {plan.config.epochs for plan in found.plans} == {15_000, 50_000, 100_000, 150_000}

@@ -116,6 +116,10 @@ def test_a_sweep_ends_with_a_verdict_tables_and_a_report(pair: tuple[Finished, F
         assert (sweep.folder / "report.html").stat().st_size > 10_000
         assert list((sweep.folder / "tables").glob("MANIFEST-*.json"))
         assert json.loads((sweep.folder / "environment.json").read_text())["packages"]["ray"]
+        rules = [
+            f["rule"] for f in json.loads((sweep.folder / "lint.json").read_text())["findings"]
+        ]
+        assert "seeds" in rules and "reference" in rules
 
 
 def test_the_winner_and_the_baseline_are_tested_on_seeds_that_nothing_was_chosen_on(

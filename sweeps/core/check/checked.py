@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from flowpwm.config import RunConfig
 from flowpwm.envs.tasks import task_set
+from sweeps.core.check.findings import Finding
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.spec.axes import Range
 from sweeps.core.spec.settings import UsageError
@@ -14,8 +14,6 @@ from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.folder import check_name
 
 MAX_TRIALS = 10_000
-FEWEST_TEST_SEEDS = 3
-REFERENCE_HORIZON = 16  # of the published experiments; shorter ones bias the comparison
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,23 @@ class Checked:
     configurations: int
     plans: tuple[Plan, ...]
     largest: Plan
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
     def of(self, arm: str) -> Plan:
         """The first run of an arm."""
         return next(plan for plan in self.plans if plan.arm == arm)
+
+    def baselines(self, sweep: Sweep) -> dict[str, Plan]:
+        """The first run of the baseline on every task."""
+        found: dict[str, Plan] = {}
+        for plan in self.plans:
+            if plan.arm == sweep.baseline:
+                found.setdefault(plan.config.task, plan)
+        return found
+
+    def with_findings(self, *more: Finding) -> Checked:
+        """The same, and what else is to be told."""
+        return replace(self, findings=(*self.findings, *more))
 
 
 def refuse(problems: Iterable[str]) -> None:
@@ -68,15 +78,3 @@ def wrong_seeds(name: str, seeds: Sequence[int]) -> Iterator[str]:
         yield f"{name} is empty: give at least one seed"
     if len(set(seeds)) < len(seeds):
         yield f"{name} has a seed twice: {list(seeds)}"
-
-
-def warnings_of(sweep: Sweep, config: RunConfig) -> Iterator[str]:
-    """What weakens any comparison."""
-    seeds = len(sweep.confirm.seeds)
-    if seeds < FEWEST_TEST_SEEDS:
-        yield f"{seeds} test seed(s): fewer than {FEWEST_TEST_SEEDS} give no usable interval"
-    if config.horizon != REFERENCE_HORIZON:
-        yield f"horizon {config.horizon}; the published reference uses {REFERENCE_HORIZON}"
-    evaluations = -(-config.epochs // config.evaluation.every)
-    if evaluations < 5:
-        yield f"{evaluations} evaluations a run: a score is the mean of the last 5"

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from flowpwm.checks import ConfigError
-from flowpwm.config import flatten
-from sweeps.core.check.checked import Checked, refuse, warnings_of, wrong_rules, wrong_seeds
+from sweeps.core.check.checked import Checked, refuse, wrong_rules, wrong_seeds
 from sweeps.core.check.files import missing_files
 from sweeps.core.protocol.plan import Plan, make_plan
-from sweeps.core.spec.axes import Range, cell_text, value_text
+from sweeps.core.spec.axes import Range, cell_text
 from sweeps.core.spec.command import known_keys
 from sweeps.core.spec.compare import Compare
-
-#: Arms that differ in these get different amounts of data or of updates.
-BUDGET_KEYS = (
-    "epochs",
-    "num_envs",
-    "horizon",
-    "wm_batch_size",
-    "wm_horizon",
-    "wm_updates",
-    "actor_updates",
-    "actor_batch_size",
-    "critic_iterations",
-)
 
 
 def check_compare(sweep: Compare, *, many: bool = False, gpu_bytes: int = 0) -> Checked:
@@ -47,7 +32,7 @@ def check_compare(sweep: Compare, *, many: bool = False, gpu_bytes: int = 0) -> 
     refuse([*problems, *_twins(plans)])
     refuse(missing_files(plan.config for plan in plans))
     largest = max(plans, key=lambda plan: plan.resources.memory_bytes)
-    return Checked(len(plans), tuple(plans), largest, tuple(_warnings(sweep, plans)))
+    return Checked(len(plans), tuple(plans), largest)
 
 
 def _wrong_rules(sweep: Compare, many: bool) -> Iterator[str]:
@@ -90,30 +75,3 @@ def _twins(plans: Sequence[Plan]) -> Iterator[str]:
 
 def _name(plan: Plan) -> str:
     return f"{plan.arm} ({cell_text(plan.cell).replace(' ', ', ')})"
-
-
-def _warnings(sweep: Compare, plans: Sequence[Plan]) -> Iterator[str]:
-    longest = max(plans, key=lambda plan: plan.config.epochs)
-    yield from warnings_of(sweep, longest.config)
-    yield from _unequal(sweep, plans)
-
-
-def _unequal(sweep: Compare, plans: Sequence[Plan]) -> Iterator[str]:
-    """Arms that do not get what the baseline gets."""
-    values = {
-        arm: _values([plan for plan in plans if plan.arm == arm], sweep.space) for arm in sweep.arms
-    }
-    for key in BUDGET_KEYS:
-        base = values[sweep.baseline].get(key)
-        other = {arm: values[arm].get(key) for arm in sweep.candidates}
-        if differing := [f"{arm} {value}" for arm, value in other.items() if value != base]:
-            yield (
-                f"unequal {key}: {sweep.baseline} {base}, {', '.join(differing)}; "
-                f"{key}=... sets it for all arms"
-            )
-
-
-def _values(plans: Sequence[Plan], axes: Mapping[str, Any]) -> dict[str, str]:
-    """What an arm's runs have at the keys that are no axes."""
-    flat = flatten(plans[0].config)
-    return {key: value_text(flat[key]) for key in BUDGET_KEYS if key not in axes}

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from flowpwm.checks import ConfigError
 from flowpwm.config import config_id
-from sweeps.core.check.checked import Checked, refuse, warnings_of, wrong_rules, wrong_seeds
+from sweeps.core.check.checked import Checked, refuse, wrong_rules, wrong_seeds
 from sweeps.core.check.files import missing_files
 from sweeps.core.protocol.plan import Plan, compose_trial, make_plan
-from sweeps.core.spec.axes import Axis, Cell, Range, cell_text, last_name
+from sweeps.core.spec.axes import Axis, Cell, Range, cell_text
 from sweeps.core.spec.tune import SEED_SETS, Tune
 
 MAX_CHECKED_CELLS = 4096  # a larger grid is checked value by value and at its corners
@@ -46,7 +46,7 @@ def check_tune(sweep: Tune, *, many: bool = False, gpu_bytes: int = 0) -> Checke
         make_plan(sweep, arm, "confirm", cell, sweep.confirm.seeds[0], gpu_bytes)
         for arm, cell in sweep.confirmed(_first_cell(sweep, sweep.candidate))
     ]
-    return Checked(len(composed), tuple(plans), largest, tuple(_warnings(sweep, largest)))
+    return Checked(len(composed), tuple(plans), largest)
 
 
 def _wrong_rules(sweep: Tune, many: bool) -> Iterator[str]:
@@ -126,29 +126,6 @@ def _extremes(sweep: Tune, gpu_bytes: int) -> Iterator[Plan]:
     for values in itertools.islice(itertools.product(*axes), 64):
         cell = dict(zip(sweep.space, values, strict=True))
         yield make_plan(sweep, sweep.candidate, "screen", cell, sweep.screen.seed, gpu_bytes)
-
-
-def _warnings(sweep: Tune, plan: Plan) -> Iterator[str]:
-    yield from warnings_of(sweep, plan.config)
-    if sweep.screen.trials > sweep.cell_count():
-        yield f"screen.trials={sweep.screen.trials}, but the space has {sweep.cell_count()} cells"
-    yield from _left_out(sweep)
-    if sweep.select.top > sweep.planned_trials()["screen"]:
-        yield f"select.top={sweep.select.top} is more than the screen has configurations"
-
-
-def _left_out(sweep: Tune) -> Iterator[str]:
-    axes = {key: axis for key, axis in sweep.space.items() if not isinstance(axis, Range)}
-    if not sweep.max_nfe or len(axes) < len(sweep.space):
-        return
-    cells = list(sweep.cells())
-    for key, values in axes.items():
-        tried = [cell[key] for cell in cells]
-        if missing := [str(value) for value in values if value not in tried]:
-            yield (
-                f"max_nfe={sweep.max_nfe} leaves out {last_name(key)}={','.join(missing)}: "
-                "raise it, or set max_nfe=0"
-            )
 
 
 def _show(cell: Cell) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.core.check.checked import Checked
+from sweeps.core.check.findings import Finding
 from sweeps.core.driver.interrupt import Interrupts
 from sweeps.core.forecast.forecast import forecast_text, size_text
 from sweeps.core.forecast.limits import Limits
@@ -54,20 +54,20 @@ def forecast_of(
     )
 
 
-def with_warnings(
+def with_forecast(
     checked: Checked, options: Options, outlook: Outlook, limits: Limits, place: Path
 ) -> Checked:
     """The check with what the forecast adds. Raises UsageError where the disk is too small."""
     needed, free = outlook.forecast.disk_bytes, shutil.disk_usage(place).free
-    told = f"disk: up to {size_text(needed)} are needed, {size_text(free)} are free in {place}"
-    warnings = [*checked.warnings, *outlook.warnings, *limits.warnings(outlook.forecast)]
+    disk = Finding(
+        "disk", f"up to {size_text(needed)} are needed, {size_text(free)} are free in {place}"
+    )
+    checked = checked.with_findings(*outlook.findings, *limits.findings(outlook.forecast))
     if needed > free and options.resume is None:
         if not (options.yes or options.dry_run):
-            raise UsageError(f"{told}; make room, or start all the same with --yes")
-        warnings.append(told)
-    elif needed > DISK_SHARE * free:
-        warnings.append(told)
-    return dataclasses.replace(checked, warnings=tuple(warnings))
+            raise UsageError(f"disk: {disk.text}; make room, or start all the same with --yes")
+        return checked.with_findings(disk)
+    return checked.with_findings(disk) if needed > DISK_SHARE * free else checked
 
 
 def at_once(checked: Checked, options: Options) -> int:

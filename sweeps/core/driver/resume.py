@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from sweeps.core.check.findings import Finding
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
@@ -18,6 +19,7 @@ from sweeps.core.store.events import EventLog, read_events
 S = TypeVar("S", bound=Sweep)
 SPEC = "sweep.yaml"
 ENVIRONMENT = "environment.json"
+LINT = "lint.json"
 
 
 def stored_sweep(sweep: S, folder: Path | None) -> S:
@@ -57,16 +59,22 @@ def refuse_changes(stored: Sweep, asked: Sweep) -> None:
 
 
 def open_run(
-    folder: Path, log: EventLog, sweep: Sweep, environment: Mapping[str, Any]
+    folder: Path,
+    log: EventLog,
+    sweep: Sweep,
+    environment: Mapping[str, Any],
+    findings: Iterable[Finding] = (),
 ) -> tuple[Recorder, str]:
     """The recorder over all events so far, and a warning ('' if there is nothing to warn of).
 
-    In a new folder the spec and the environment are written first.
+    In a new folder the spec, the environment and the findings of the lint are written first.
     """
     (folder / "stop").unlink(missing_ok=True)
     if not (folder / SPEC).exists():
         write_atomic(folder / SPEC, yaml.safe_dump(sweep.to_dict(), sort_keys=False).encode())
         write_atomic(folder / ENVIRONMENT, json.dumps(dict(environment), indent=1).encode())
+        found = [finding.to_dict() for finding in findings]
+        write_atomic(folder / LINT, json.dumps({"findings": found}, indent=1).encode())
         log.append("sweep_started", spec=sweep.to_dict(), trials=sweep.planned_trials())
         return Recorder(log, read_events(folder)), ""
     warning = _changed_code(folder, environment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import sys
 import threading
@@ -14,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.checked import Checked
+from sweeps.core.check.findings import Finding
+from sweeps.core.check.lint.earlier import earlier_runs
+from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
 from sweeps.core.driver import opening
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
@@ -79,18 +81,19 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
     checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
+    earlier = earlier_runs(options.results, sweep.tasks, without=options.resume)
+    checked = checked.with_findings(*lint(sweep, checked, earlier))
     if options.address is None and (problem := cluster.shortage(checked.largest)):
         if not options.dry_run:
             raise UsageError(problem)
         # A plan for a larger machine can be looked at on a smaller one.
-        warnings = (*checked.warnings, f"not on this machine: {problem}")
-        checked = dataclasses.replace(checked, warnings=warnings)
+        checked = checked.with_findings(Finding("machine", problem))
     cluster.prepare(options.address)
     place = opening.results_place(options)
     limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
     here = machine.environment(words)
     outlook = opening.forecast_of(sweep, checked, options, here, gpu_bytes, console, interrupts)
-    checked = opening.with_warnings(checked, options, outlook, limits, place)
+    checked = opening.with_forecast(checked, options, outlook, limits, place)
     if options.dry_run:
         console.page(opening.page(sweep, checked, options, "(dry run)", outlook), always=True)
         return ExitCode.OK
@@ -102,7 +105,7 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
             run = _Run(
                 sweep, options, checked, folder, console, interrupts, gpu_bytes, outlook, limits
             )
-            run.recorder, warning = open_run(folder.path, log, sweep, here)
+            run.recorder, warning = open_run(folder.path, log, sweep, here, checked.findings)
             if warning:
                 console.page(warning, always=True)
             interrupts.tell_workers_by(folder.stop_file)

@@ -15,7 +15,7 @@ from sweeps.core.forecast.rates import START_S, Correction, warmup_share
 from sweeps.core.pages.parts import duration
 from sweeps.core.protocol.grid import Grid, is_enumerable
 from sweeps.core.protocol.plan import Plan, make_plan
-from sweeps.core.spec.axes import Cell
+from sweeps.core.spec.axes import Cell, cell_text
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Screen, Tune
@@ -40,7 +40,10 @@ class Range:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`hours` of `device` ("GPU" or "CPU"); `wall_s` seconds with `slots` trials at a time."""
+    """`hours` of `device` ("GPU" or "CPU"); `wall_s` seconds with `slots` trials at a time.
+
+    `longest` names the run that takes longest, `longest_s` seconds from its start to its end.
+    """
 
     device: str
     hours: Range
@@ -49,6 +52,8 @@ class Forecast:
     results_bytes: int
     slots: int
     source: str
+    longest: str = ""
+    longest_s: float = 0.0
 
     @property
     def disk_bytes(self) -> int:
@@ -94,6 +99,10 @@ def forecast(
         for plan, t in zip(stages[stage], ts, strict=True)
     )
     plans = list(itertools.chain.from_iterable(stages.values()))
+    longest_s, longest = max(
+        zip(itertools.chain.from_iterable(times.values()), plans, strict=True),
+        key=lambda run: run[0],
+    )
     reports = sum(-(-plan.config.epochs // plan.config.report_every) for plan in plans)
     return Forecast(
         device=device,
@@ -103,6 +112,8 @@ def forecast(
         results_bytes=reports * REPORT_BYTES,
         slots=slots,
         source=found.source,
+        longest=" ".join(filter(None, [longest.arm, cell_text(longest.cell)])),
+        longest_s=longest_s,
     )
 
 

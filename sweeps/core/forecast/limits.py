@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweeps.core.check.findings import Finding
 from sweeps.core.forecast.forecast import Forecast, size_text
 from sweeps.core.pages.parts import duration
 from sweeps.core.store.state import TrialRecord
@@ -45,27 +46,34 @@ class Limits:
                 return f"--max-disk {size_text(self.max_disk_bytes)} ({size_text(size)} used)"
         return None
 
-    def warnings(self, forecast: Forecast) -> list[str]:
+    def findings(self, forecast: Forecast) -> Iterator[Finding]:
         """Which of them the sweep will probably reach before it is done."""
-        found = []
         wall, limit = forecast.wall_s, self.time_limit_s
         if limit is not None and wall.est > limit - STOP_S:
-            found.append(
-                f"time: about {duration(wall.est)} are needed, --time-limit is {duration(limit)}: "
-                "it will save and stop; --resume goes on"
+            yield Finding(
+                "time",
+                f"about {duration(wall.est)} are needed, --time-limit is {duration(limit)}: "
+                "it will save and stop; --resume goes on",
+            )
+        if limit is not None and forecast.longest_s > limit - STOP_S:
+            yield Finding(
+                "time",
+                f"{forecast.longest} alone needs about {duration(forecast.longest_s)}, more than "
+                f"--time-limit {duration(limit)}: it will save and resume",
             )
         hours, most = forecast.hours.est, self.max_gpu_hours
         if most is not None and forecast.device == "GPU" and hours > most:
-            found.append(
-                f"GPU-hours: about {hours:.2g} are needed, --max-gpu-hours is {most:g}: it will "
-                "save and stop; --resume goes on"
+            yield Finding(
+                "GPU-hours",
+                f"about {hours:.2g} are needed, --max-gpu-hours is {most:g}: it will save and "
+                "stop; --resume goes on",
             )
         if self.max_disk_bytes is not None and forecast.disk_bytes > self.max_disk_bytes:
-            found.append(
-                f"disk: up to {size_text(forecast.disk_bytes)} are needed, --max-disk is "
-                f"{size_text(self.max_disk_bytes)}"
+            yield Finding(
+                "disk",
+                f"up to {size_text(forecast.disk_bytes)} are needed, --max-disk is "
+                f"{size_text(self.max_disk_bytes)}",
             )
-        return found
 
     def _folder_bytes(self, folder: Path) -> int:
         now = time.monotonic()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.core.check.checked import Checked
+from sweeps.core.check.findings import Finding
 from sweeps.core.forecast import canary, history
 from sweeps.core.forecast.forecast import Forecast, forecast
 from sweeps.core.forecast.rates import Correction, correction
@@ -28,7 +29,7 @@ class Outlook:
 
     forecast: Forecast
     correction: Correction
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def look_ahead(
@@ -63,19 +64,21 @@ def look_ahead(
     if measured:
         found = correction(measured, f"from a canary of {duration(seconds)}")
         first = forecast(sweep, checked, slots, found, gpu_bytes)
-    return Outlook(first, found, (*problems, *_too_little_memory(checked, found)))
+    canary_found = (Finding("forecast", problem) for problem in problems)
+    return Outlook(first, found, (*canary_found, *_too_little_memory(checked, found)))
 
 
-def _too_little_memory(checked: Checked, found: Correction) -> Iterator[str]:
-    """A warning where trials like these have held more than the largest one asks for."""
+def _too_little_memory(checked: Checked, found: Correction) -> Iterator[Finding]:
+    """A finding where trials like these have held more than the largest one asks for."""
     largest = checked.largest
     expected = found.memory * largest.cost.host_memory_bytes
     if expected > largest.resources.memory_bytes:
-        yield (
-            f"memory: trials like these held {found.memory:.2g} times what is predicted, here "
+        yield Finding(
+            "memory",
+            f"trials like these held {found.memory:.2g} times what is predicted, here "
             f"{expected / 2**30:.2g} GiB; they ask for "
             f"{largest.resources.memory_bytes / 2**30:.2g}. "
-            f"trial.memory={math.ceil(expected / 2**30)} gives them room"
+            f"trial.memory={math.ceil(expected / 2**30)} gives them room",
         )
 
 

@@ -39,7 +39,7 @@ def start_page(
         *([row("forecast", forecast)] if forecast else []),
         row("reference", _reference(sweep, checked)),
         row("checks", _checks(sweep, checked)),
-        *(row("", f"WARN {warning}") for warning in checked.warnings),
+        *(row("", str(finding)) for finding in checked.findings),
     ]
     return "\n".join(lines)
 

@@ -117,3 +117,8 @@ COMPARE_SETTINGS: dict[str, Setting] = {
 def settings_of(sweep: Sweep) -> Mapping[str, Setting]:
     """The words that set something of this kind of sweep."""
     return TUNE_SETTINGS if isinstance(sweep, Tune) else COMPARE_SETTINGS
+
+
+def word_for(sweep: Sweep, path: str) -> str:
+    """The word of the command line that sets this field, as "seeds" or "confirm.seeds"."""
+    return next(word for word, setting in settings_of(sweep).items() if setting.path == path)

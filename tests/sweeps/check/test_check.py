@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
 from sweeps.core.driver.run import main
 from sweeps.core.host import cluster
@@ -29,6 +30,7 @@ REFUSED = {
     "a cap that leaves nothing": (["max_nfe=1", "integrator=rk4"], "max_nfe=1 leaves no cell"),
     "out of range": (["substeps=[0,2]"], "substeps must be at least 1, got 0"),
     "missing value": (["epochs="], "epochs needs a value"),
+    "a mandatory value left open": (["optim.wm_lr=???"], "optim.wm_lr must be set, got '???'"),
     "unknown choice": (["integrator=[huen]"], "unknown world_model.integrator 'huen'"),
     "integrator on an MLP": (["world_model.kind=mlp"], "is an option of world_model.kind=flow"),
     "unknown task": (["task=dog"], "unknown task 'dog'"),
@@ -97,7 +99,7 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(
         "test 1000,1001",
         "world_model.kind mlp -> flow",
         "horizon 8 (16)",
-        "WARN 2 test seed(s)",
+        "WARN seeds: 2 test seeds give no usable interval: confirm.seeds=3 is the least",
     ):
         assert part in page
     assert max(map(len, page.splitlines())) <= 100
@@ -208,5 +210,5 @@ def test_auto_finds_the_cluster_that_noted_its_address(
 
 def test_values_that_a_cap_leaves_out_altogether_are_named() -> None:
     sweep, _ = parse(PLAN, ["integrator=[euler,rk4]", "substeps=[1,2,8]", "max_nfe=4"])
-    (left_out,) = [line for line in check(sweep).warnings if "max_nfe" in line]
+    (left_out,) = [found.text for found in lint(sweep, check(sweep)) if "max_nfe" in found.text]
     assert left_out == "max_nfe=4 leaves out substeps=8: raise it, or set max_nfe=0"

@@ -231,7 +231,7 @@ def test_a_canary_ends_when_the_sweep_is_stopped() -> None:
 
 def test_without_a_past_and_without_a_canary_the_forecast_is_nominal(tmp_path: Path) -> None:
     seen = look_ahead(PLAN, check(PLAN), 2, tmp_path, {"cpus": 2}, with_canary=False)
-    assert seen.forecast.source == "nominal rates, nothing measured" and seen.warnings == ()
+    assert seen.forecast.source == "nominal rates, nothing measured" and seen.findings == ()
 
 
 def test_trials_that_held_more_than_they_may_are_warned_of() -> None:
@@ -242,8 +242,8 @@ def test_trials_that_held_more_than_they_may_are_warned_of() -> None:
     )
     assert list(_too_little_memory(checked, Correction(memory=1.0))) == []
     (told,) = _too_little_memory(checked, Correction(memory=2.0))
-    assert told.startswith("memory: trials like these held 2 times what is predicted")
-    assert f"trial.memory={math.ceil(2 * predicted / 2**30)} gives them room" in told
+    assert str(told).startswith("WARN memory: trials like these held 2 times what is predicted")
+    assert f"trial.memory={math.ceil(2 * predicted / 2**30)} gives them room" in told.text
     assert asked < 2 * predicted
 
 

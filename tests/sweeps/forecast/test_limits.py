@@ -91,12 +91,24 @@ def test_a_folder_that_has_grown_to_its_cap_is_seen(tmp_path: Path) -> None:
 
 def test_caps_that_will_be_reached_are_told_of_before() -> None:
     told = Forecast("GPU", Range(10, 8, 12), Range(36_000, 30_000, 40_000), 10**9, 0, 1, "")
-    assert Limits().warnings(told) == []
-    assert Limits(40_000, 11, 2 * 10**9).warnings(told) == []
-    time_, gpu, disk = Limits(36_000, 9, 5 * 10**8).warnings(told)
-    assert time_.startswith("time: about 10h00m are needed, --time-limit is 10h00m")
-    assert gpu.startswith("GPU-hours: about 10 are needed, --max-gpu-hours is 9")
-    assert disk == "disk: up to 1 GB are needed, --max-disk is 500 MB"
+    assert list(Limits().findings(told)) == []
+    assert list(Limits(40_000, 11, 2 * 10**9).findings(told)) == []
+    time_, gpu, disk = map(str, Limits(36_000, 9, 5 * 10**8).findings(told))
+    assert time_.startswith("WARN time: about 10h00m are needed, --time-limit is 10h00m")
+    assert gpu.startswith("WARN GPU-hours: about 10 are needed, --max-gpu-hours is 9")
+    assert disk == "WARN disk: up to 1 GB are needed, --max-disk is 500 MB"
+
+
+def test_a_run_that_alone_takes_longer_than_the_limit_is_named() -> None:
+    hours = Range(1, 1, 1)
+    told = Forecast("CPU", hours, Range(9000, 9000, 9000), 0, 0, 1, "", "flow epochs=50", 5400.0)
+    (whole,) = Limits(7200).findings(told)
+    assert "alone" not in whole.text
+    _, alone = Limits(3600).findings(told)
+    assert str(alone) == (
+        "WARN time: flow epochs=50 alone needs about 1h30m, more than --time-limit 1h00m: it will "
+        "save and resume"
+    )
 
 
 @pytest.mark.slow

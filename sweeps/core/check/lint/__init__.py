@@ -1,0 +1,1 @@
+"""What weakens a sweep, found before anything starts: one module a rule."""

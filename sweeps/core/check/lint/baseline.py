@@ -1,0 +1,35 @@
+"""A baseline that earlier runs showed outside of what was published for the task."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from sweeps.core.check.checked import Checked
+from sweeps.core.check.findings import Finding
+from sweeps.core.check.lint.earlier import EarlierRun, comparable_trials, those_of
+from sweeps.core.reference.published import published_range
+from sweeps.core.spec.sweep import Sweep
+
+
+def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> Iterator[Finding]:
+    """Whatever beats a baseline that does not work has shown nothing."""
+    for task, plan in checked.baselines(sweep).items():
+        trials = those_of(comparable_trials(earlier, plan), plan)
+        if not trials:
+            continue
+        mean = statistics.mean(trial.score for trial in trials)
+        steps = round(statistics.mean(trial.budget for trial in trials))
+        published = published_range(task, online=plan.config.mode == "online", env_steps=steps)
+        if published is None or not published.outside(mean):
+            continue
+        meaning = (
+            "what beats it may beat a weak baseline"
+            if mean < published.low
+            else "are its returns counted as others count them?"
+        )
+        yield Finding(
+            "baseline",
+            f"{sweep.baseline} reached {mean:.4g} on {task} in {len(trials)} earlier trials "
+            f"({trials[0].run}), published are {published}: {meaning}",
+        )

@@ -1,0 +1,1 @@
+"""What is known of tasks from elsewhere: scales of scores, published returns, noise over seeds."""
