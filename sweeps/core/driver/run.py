@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.checked import Checked
+from sweeps.core.check.growth import check_growth
 from sweeps.core.check.sweep import check
 from sweeps.core.driver import opening
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
@@ -26,21 +27,23 @@ from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.host import auth, cluster, machine
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
+from sweeps.core.pages.growth import growth_rows
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
-from sweeps.core.spec.command import Options, parse, resumed_folder, usage
+from sweeps.core.spec.command import Options, options_of, parse, usage
 from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.growth import grow
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
-from sweeps.core.store.events import EventLog
+from sweeps.core.store.events import EventLog, fold, read_events
 from sweeps.core.store.folder import (
     FolderOwned,
     RunFolder,
 )
 from sweeps.core.store.retention import Retention
 from sweeps.core.store.schema import ExitCode
-from sweeps.core.store.state import TrialRecord
+from sweeps.core.store.state import SweepState, TrialRecord
 
 HEARTBEAT_S = 10.0
 POLL_S = 0.2
@@ -69,13 +72,17 @@ def main(sweep: Sweep, words: Sequence[str]) -> int:
 
 
 def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
-    stored = stored_sweep(sweep, resumed_folder(words))
-    sweep, options = parse(stored, words)
-    if options.resume is not None:
-        refuse_changes(stored, sweep)
+    script, stored = sweep, stored_sweep(sweep, options_of(words))
+    sweep, options = parse(stored, words, offered=script.arms)
     if options.help:
         print(usage(sweep))
         return ExitCode.OK
+    growth = None
+    if options.resume is not None:
+        refuse_changes(stored, sweep)
+    elif options.extend is not None:
+        growth = grow(stored, sweep)
+        sweep = growth.sweep
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
     checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
@@ -85,24 +92,42 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         # A plan for a larger machine can be looked at on a smaller one.
         warnings = (*checked.warnings, f"not on this machine: {problem}")
         checked = dataclasses.replace(checked, warnings=warnings)
+    state = fold(read_events(options.folder)) if options.folder else SweepState()
+    if growth is not None:
+        check_growth(growth, state)
     cluster.prepare(options.address)
     place = opening.results_place(options)
     limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
     here = machine.environment(words)
-    outlook = opening.forecast_of(sweep, checked, options, here, gpu_bytes, console, interrupts)
+    outlook = opening.forecast_of(
+        sweep, checked, options, here, gpu_bytes, console, interrupts, state
+    )
     checked = opening.with_warnings(checked, options, outlook, limits, place)
+    extra = [] if growth is None else growth_rows(growth, state, options.folder)
     if options.dry_run:
-        console.page(opening.page(sweep, checked, options, "(dry run)", outlook), always=True)
+        page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)
+        console.page(page, always=True)
         return ExitCode.OK
     if interrupts.requested:
         raise Interrupted
     folder = opening.own_folder(sweep, options)
     try:
+        if growth is not None and stored_sweep(script, options) != stored:
+            raise UsageError(f"{folder.path} was extended by another process; look, and try again")
         with EventLog(folder.path, "driver") as log:
             run = _Run(
-                sweep, options, checked, folder, console, interrupts, gpu_bytes, outlook, limits
+                sweep,
+                options,
+                checked,
+                folder,
+                console,
+                interrupts,
+                gpu_bytes,
+                outlook,
+                limits,
+                extra,
             )
-            run.recorder, warning = open_run(folder.path, log, sweep, here)
+            run.recorder, warning = open_run(folder.path, log, sweep, here, growth)
             if warning:
                 console.page(warning, always=True)
             interrupts.tell_workers_by(folder.stop_file)
@@ -134,6 +159,7 @@ class _Run:
     gpu_bytes: int
     outlook: Outlook
     limits: Limits
+    extra: Sequence[str] = ()
     recorder: Recorder = field(init=False)
     error: BaseException | None = None
     connected: bool = False
@@ -142,7 +168,9 @@ class _Run:
         """Run to the end, an interrupt or an error, and return the exit code."""
         began = time.monotonic()
         where = str(self._shown_folder)
-        self.console.page(opening.page(self.sweep, self.checked, self.options, where, self.outlook))
+        self.console.page(
+            opening.page(self.sweep, self.checked, self.options, where, self.outlook, self.extra)
+        )
         if self.recorder.state.stages.get("confirm") == "finished":
             return self._end(0.0)  # nothing is left but to say it again
         self.console.page(parts.row("ray", "starting; on a busy machine this takes up to a minute"))

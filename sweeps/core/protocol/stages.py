@@ -69,10 +69,17 @@ class Stages(Generic[S]):
 
     def _confirm(self, winner: Cell) -> Iterator[Plan | None]:
         self._begin("confirm")
+        # Where an earlier winner was tested there was a look before this one was chosen.
+        spent = self._recorder.state.spent_seeds
+        for record in self._recorder.of_stage("confirm"):
+            if record.seed in spent and not record.final:
+                message = {"message": "another configuration was selected"}
+                self._recorder.ended(record.trial_id, "cancelled", message)
         # Seed by seed, so that a sweep cut short has as many of one arm as of the other.
         wanted = [
             (arm, cell, seed)
             for seed in self._sweep.confirm.seeds
+            if seed not in spent
             for arm, cell in self._sweep.confirmed(winner)
         ]
         yield from self._list("confirm", wanted)
@@ -179,10 +186,12 @@ class TuneStages(Stages[Tune]):
         if "select" in self._recorder.state.decisions:
             return self._recorder.state.decisions["select"]["config_ids"]
         self._begin("select")
+        # In an extended sweep a finalist stays one: its runs are paid for, and may be the best.
+        before = [record.config_id for record in self._recorder.of_stage("select")]
         wanted = [
             (self._sweep.candidate, self._cell_of(config), seed)
             for seed in self._sweep.select.seeds
-            for config in finalists
+            for config in dict.fromkeys([*finalists, *before])
         ]
         yield from self._list("select", wanted)
         ranked = yield from self._finish("select")
