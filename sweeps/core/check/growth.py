@@ -8,13 +8,12 @@ choice that stays need no others; the report says that they were added after a l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from flowpwm.checks import ConfigError
-from flowpwm.config import MACHINE, flat_items, flatten
+from flowpwm.config import flat_items, flatten
 from sweeps.core.check.checked import FEWEST_TEST_SEEDS, refuse
-from sweeps.core.protocol.plan import compose_trial
+from sweeps.core.protocol.plan import compose_trial, differing
 from sweeps.core.spec.growth import Growth, difference
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.state import SweepState, TrialRecord
@@ -52,15 +51,6 @@ def _changed(sweep: Sweep, records: Iterable[TrialRecord]) -> Iterator[str]:
                 {where: new.get(key)},
                 "the presets or defaults have changed since; start a new sweep",
             )
-
-
-def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys of two flat configurations with different values; on what machine is left aside."""
-    return [
-        key
-        for key in dict.fromkeys([*new, *old])
-        if key not in MACHINE and (key not in old or key not in new or old[key] != new[key])
-    ]
 
 
 def _looked_at(growth: Growth[Sweep], records: Iterable[TrialRecord]) -> Iterator[str]:

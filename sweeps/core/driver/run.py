@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from sweeps.core.driver import opening
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.driver.outcome import conclude, exit_code
 from sweeps.core.driver.resume import open_run, refuse_changes, stored_sweep
+from sweeps.core.driver.warm_start import look_back, taken_over
 from sweeps.core.forecast.guard import DiskGuard
 from sweeps.core.forecast.limits import Limits
 from sweeps.core.forecast.outlook import Outlook
@@ -99,11 +101,15 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     place = opening.results_place(options)
     limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
     here = machine.environment(words)
+    warm = look_back(sweep, options.warm_start, here) if options.warm_start else None
     outlook = opening.forecast_of(
         sweep, checked, options, here, gpu_bytes, console, interrupts, state
     )
     checked = opening.with_warnings(checked, options, outlook, limits, place)
     extra = [] if growth is None else growth_rows(growth, state, options.folder)
+    if warm is not None and isinstance(sweep, Tune):
+        checked = dataclasses.replace(checked, warnings=(*checked.warnings, *warm.warnings))
+        extra = warm.rows(sweep)
     if options.dry_run:
         page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)
         console.page(page, always=True)
@@ -128,6 +134,8 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
                 extra,
             )
             run.recorder, warning = open_run(folder.path, log, sweep, here, growth)
+            if warm is not None:
+                run.recorder.sweep("warm_started", **warm.event())
             if warning:
                 console.page(warning, always=True)
             interrupts.tell_workers_by(folder.stop_file)
@@ -236,15 +244,16 @@ class _Run:
 
     def _stages(self) -> TuneStages | CompareStages:
         if isinstance(self.sweep, Tune):
-            source = enumerate_or(self._study)
-            return TuneStages(self.sweep, self.recorder, source, self.gpu_bytes)
+            source = enumerate_or(self._study, self.recorder.state.past)
+            take_over = functools.partial(taken_over, self.folder.path, self.recorder)
+            return TuneStages(self.sweep, self.recorder, source, self.gpu_bytes, take_over)
         assert isinstance(self.sweep, Compare)
         return CompareStages(self.sweep, self.recorder, self.gpu_bytes)
 
     def _study(self, sweep: Tune, known: list[TrialRecord]):
         from sweeps.core.protocol.study import Study
 
-        return Study(self.folder.path, sweep, known)
+        return Study(self.folder.path, sweep, known, self.recorder.state.past)
 
     def _end(self, seconds: float) -> int:
         trials = self.recorder.trials()
@@ -258,7 +267,7 @@ class _Run:
                     self.sweep,
                     self.folder.path,
                     self._shown_folder,
-                    trials,
+                    self.recorder.state,
                     code,
                     seconds,
                     self.console,

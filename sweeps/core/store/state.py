@@ -21,6 +21,7 @@ __all__ = [
     "Extension",
     "Failure",
     "Note",
+    "Past",
     "Played",
     "Rung",
     "SweepState",
