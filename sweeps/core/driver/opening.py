@@ -101,7 +101,7 @@ def page(
 
 def results_of(options: Options) -> Path:
     """The folder in which sweeps lie: for one that is gone on in, two above its own."""
-    return options.results if options.folder is None else options.folder.resolve().parents[1]
+    return options.results if options.folder is None else options.folder.resolve().parent.parent
 
 
 def _nearest(place: Path) -> Path:

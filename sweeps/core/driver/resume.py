@@ -15,7 +15,7 @@ import yaml
 
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.spec.command import Options
-from sweeps.core.spec.growth import Growth, difference, flat, grow
+from sweeps.core.spec.growth import difference, flat, grow
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.durable import write_atomic
@@ -69,12 +69,13 @@ def open_run(
     log: EventLog,
     sweep: Sweep,
     environment: Mapping[str, Any],
-    growth: Growth[Sweep] | None = None,
+    *,
+    extended: bool = False,
 ) -> tuple[Recorder, str]:
     """The recorder over all events so far, and a warning ('' if there is nothing to warn of).
 
-    In a new folder the spec and the environment are written first. `growth` is what `sweep` has
-    more than the spec in the folder.
+    In a new folder the spec and the environment are written first. `extended` says that `sweep`
+    has more than the spec in the folder, and takes its place.
     """
     (folder / "stop").unlink(missing_ok=True)
     if not (folder / SPEC).exists():
@@ -83,7 +84,7 @@ def open_run(
         log.append("sweep_started", spec=sweep.to_dict(), trials=sweep.planned_trials())
         return Recorder(log, read_events(folder)), ""
     warning = _changed_code(folder, environment)
-    if growth is not None:
+    if extended:
         keep_spec(folder)
         write_atomic(folder / SPEC, _yaml(sweep))
     _tell_of_extension(folder, log, sweep)

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.checked import Checked
-from sweeps.core.check.growth import check_growth
 from sweeps.core.check.sweep import check
 from sweeps.core.driver import opening
+from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.driver.outcome import conclude, exit_code
-from sweeps.core.driver.resume import open_run, refuse_changes, stored_sweep
-from sweeps.core.driver.warm_start import look_back, taken_over
+from sweeps.core.driver.resume import open_run
+from sweeps.core.driver.warm_start import taken_over
 from sweeps.core.forecast.guard import DiskGuard
 from sweeps.core.forecast.limits import Limits
 from sweeps.core.forecast.outlook import Outlook
@@ -29,23 +29,21 @@ from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.host import auth, cluster, machine
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
-from sweeps.core.pages.growth import growth_rows
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
-from sweeps.core.spec.command import Options, options_of, parse, usage
+from sweeps.core.spec.command import Options, usage
 from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.growth import grow
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
-from sweeps.core.store.events import EventLog, fold, read_events
+from sweeps.core.store.events import EventLog
 from sweeps.core.store.folder import (
     FolderOwned,
     RunFolder,
 )
 from sweeps.core.store.retention import Retention
 from sweeps.core.store.schema import ExitCode
-from sweeps.core.store.state import SweepState, TrialRecord
+from sweeps.core.store.state import TrialRecord
 
 HEARTBEAT_S = 10.0
 POLL_S = 0.2
@@ -74,17 +72,11 @@ def main(sweep: Sweep, words: Sequence[str]) -> int:
 
 
 def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
-    script, stored = sweep, stored_sweep(sweep, options_of(words))
-    sweep, options = parse(stored, words, offered=script.arms)
+    beginning = begin(sweep, words)
+    sweep, options = beginning.sweep, beginning.options
     if options.help:
         print(usage(sweep))
         return ExitCode.OK
-    growth = None
-    if options.resume is not None:
-        refuse_changes(stored, sweep)
-    elif options.extend is not None:
-        growth = grow(stored, sweep)
-        sweep = growth.sweep
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
     checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
@@ -94,22 +86,17 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         # A plan for a larger machine can be looked at on a smaller one.
         warnings = (*checked.warnings, f"not on this machine: {problem}")
         checked = dataclasses.replace(checked, warnings=warnings)
-    state = fold(read_events(options.folder)) if options.folder else SweepState()
-    if growth is not None:
-        check_growth(growth, state)
+    beginning.check()
     cluster.prepare(options.address)
     place = opening.results_place(options)
     limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
     here = machine.environment(words)
-    warm = look_back(sweep, options.warm_start, here) if options.warm_start else None
+    beginning = beginning.looking_back(here)
     outlook = opening.forecast_of(
-        sweep, checked, options, here, gpu_bytes, console, interrupts, state
+        sweep, checked, options, here, gpu_bytes, console, interrupts, beginning.state
     )
     checked = opening.with_warnings(checked, options, outlook, limits, place)
-    extra = [] if growth is None else growth_rows(growth, state, options.folder)
-    if warm is not None and isinstance(sweep, Tune):
-        checked = dataclasses.replace(checked, warnings=(*checked.warnings, *warm.warnings))
-        extra = warm.rows(sweep)
+    checked, extra = beginning.warned(checked), beginning.rows()
     if options.dry_run:
         page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)
         console.page(page, always=True)
@@ -118,8 +105,7 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         raise Interrupted
     folder = opening.own_folder(sweep, options)
     try:
-        if growth is not None and stored_sweep(script, options) != stored:
-            raise UsageError(f"{folder.path} was extended by another process; look, and try again")
+        beginning.check_again()
         with EventLog(folder.path, "driver") as log:
             run = _Run(
                 sweep,
@@ -133,9 +119,11 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
                 limits,
                 extra,
             )
-            run.recorder, warning = open_run(folder.path, log, sweep, here, growth)
-            if warm is not None:
-                run.recorder.sweep("warm_started", **warm.event())
+            run.recorder, warning = open_run(
+                folder.path, log, sweep, here, extended=beginning.growth is not None
+            )
+            if beginning.warm is not None:
+                run.recorder.sweep("warm_started", **beginning.warm.event())
             if warning:
                 console.page(warning, always=True)
             interrupts.tell_workers_by(folder.stop_file)

@@ -94,8 +94,9 @@ def cells_of(past: Iterable[Past]) -> list[Cell]:
 def _holds(axis: Axis, value: object) -> bool:
     if not isinstance(axis, Range):
         return value in axis
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and axis.low <= value <= axis.high
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return axis.low <= value <= axis.high
 
 
 def _names(keys: Sequence[str]) -> str:

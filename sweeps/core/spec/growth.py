@@ -22,6 +22,10 @@ _LISTS = ("tasks", "confirm.seeds", "select.seeds")
 _COUNTS = ("screen.trials", "select.top")
 
 
+class NothingAdded(UsageError):
+    """All that was asked for is there."""
+
+
 @dataclass(frozen=True)
 class Growth(Generic[S]):
     """A sweep with what was added to it, and that by setting: {"arms": "flow_v2"}.
@@ -67,7 +71,7 @@ def grow(stored: S, asked: S) -> Growth[S]:
     if problems:
         raise UsageError(*problems)
     if not added:
-        raise UsageError(
+        raise NothingAdded(
             "--extend adds nothing: name more of what the sweep has, as in seeds=10; "
             "--resume goes on with it as it is"
         )
