@@ -124,7 +124,7 @@ def test_an_interrupted_sweep_is_extended_and_goes_on(tmp_path: Path) -> None:
     first = Process(tmp_path, *WORDS, script=SCRIPT)
     second = None
     try:
-        first.wait_for(lambda: "done  confirm" in first.text)
+        first.wait_for(lambda: "done  confirm" in first.text, PATIENCE_S)
         first.send(signal.SIGTERM)
         assert first.popen.returncode == ExitCode.INTERRUPTED, first.text
         folder = latest(tmp_path, SCRIPT)
