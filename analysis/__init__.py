@@ -9,6 +9,7 @@ from __future__ import annotations
 from analysis.compare import compare
 from analysis.configs import config_frame, differences
 from analysis.curves import curves, seed_curves
+from analysis.extensions import looks
 from analysis.figures import FIGURES, View
 from analysis.load import Frames, load
 from analysis.names import InputError
@@ -36,6 +37,7 @@ __all__ = [
     "failures",
     "headline",
     "load",
+    "looks",
     "note",
     "overall",
     "overall_sentence",

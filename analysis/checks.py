@@ -11,6 +11,7 @@ import pandas as pd
 from analysis import stats
 from analysis.cells import place
 from analysis.compare import arm_scores
+from analysis.extensions import looks
 from analysis.load import Frames
 from analysis.scores import DONE, WINDOW, points, smoothed, trial_scores, usable
 from analysis.verdict import number
@@ -31,6 +32,7 @@ def warnings_of(
     """Everything that weakens the result, gravest first; empty if nothing does."""
     scores = arm_scores(frames, score=score, window=window, scale=scale)
     return [
+        *looks(frames),
         *_not_learned(comparison),
         *_failed(frames),
         *_missing(scores),

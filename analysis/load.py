@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from analysis.names import InputError, check, unknown
 from sweeps.core.store.compact import DamagedTable, Tables, read_tables, trials_heard
-from sweeps.core.store.events import fold, read_events
+from sweeps.core.store.events import Extension, SweepState, fold, read_events
 from sweeps.core.store.schema import EVALS, REPORTS
 
 _HEADER = ("writer", "seq", "time", "event", "trial_id", "schema", "crc")
 _TIMES = ("started_at", "ended_at")
 #: Heartbeats of a trial that tell how its memory grows.
 HEARTBEATS = 20
+#: The stage of runs that tested a winner before another one was selected.
+SUPERSEDED = "superseded"
 _MARKS = ("events", "tables", "series", "sweep.yaml", "owner.json")
 
 
@@ -27,7 +30,11 @@ class Frames:
 
     trials: one row a (config, seed), parameters as `p_<dotted key>`. reports, evals: one row a
     (trial, epoch), of the latest attempt. events: time, event, trial_id, writer, seq and the rest
-    as the dict `payload`. spec: the sweep's own description. Times are UTC.
+    as the dict `payload`. spec: the sweep's own description, as it was extended by `extensions`.
+    winners: the configurations that were selected, one after another. Times are UTC.
+
+    Where an extension selected another winner, runs on the test seeds of the one before are of the
+    stage "superseded": they had been looked at when this one was chosen.
     """
 
     trials: pd.DataFrame
@@ -37,6 +44,8 @@ class Frames:
     path: Path
     spec: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False
+    extensions: Sequence[Extension] = ()
+    winners: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -70,21 +79,15 @@ def load(
     """
     folder = locate(path)
     tables = _tables(folder, columns)
+    events = read_events(folder)
+    state = fold(events)
     frames = {
-        "trials": _times(tables.trials.to_pandas()),
+        "trials": _trials(tables.trials, state),
         "reports": tables.reports.to_pandas(split_blocks=True),
         "evals": tables.evals.to_pandas(),
     }
     frames = _keep(frames, trials, where)
-    events = read_events(folder)
-    state = fold(events)
-    return Frames(
-        **frames,
-        events=_event_frame(events),
-        path=folder,
-        spec=state.spec,
-        finished=state.finished,
-    )
+    return Frames(**frames, **_told(folder, events, state))
 
 
 def trials_of(folder: Path) -> pd.DataFrame:
@@ -112,13 +115,10 @@ def load_heard(path: str | Path) -> Frames:
         return load(folder, columns=[])  # it kept its tables only, or has not begun
     state = fold(events)
     return Frames(
-        trials=_times(trials_heard(state).to_pandas()),
+        trials=_trials(trials_heard(state), state),
         reports=REPORTS.empty_table().to_pandas(),
         evals=EVALS.empty_table().to_pandas(),
-        events=_event_frame(events),
-        path=folder,
-        spec=state.spec,
-        finished=state.finished,
+        **_told(folder, events, state),
     )
 
 
@@ -199,6 +199,24 @@ def _query(trials: pd.DataFrame, where: str) -> pd.DataFrame:
     if not (isinstance(mask, pd.Series) and pd.api.types.is_bool_dtype(mask)):
         raise InputError(f"the query {where!r} does not say yes or no for a trial")
     return trials[mask.to_numpy(bool)]
+
+
+def _told(folder: Path, events: list[dict[str, Any]], state: SweepState) -> dict[str, Any]:
+    """What only the events say of a sweep."""
+    return {
+        "events": _event_frame(events),
+        "path": folder,
+        "spec": state.spec,
+        "finished": state.finished,
+        "extensions": tuple(state.extensions),
+        "winners": tuple(state.winners),
+    }
+
+
+def _trials(table: pa.Table, state: SweepState) -> pd.DataFrame:
+    trials = _times(table.to_pandas())
+    spent = (trials["stage"] == "confirm") & trials["seed"].isin(state.spent_seeds)
+    return trials.assign(stage=trials["stage"].mask(spent, SUPERSEDED))
 
 
 def _times(trials: pd.DataFrame) -> pd.DataFrame:

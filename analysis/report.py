@@ -104,6 +104,8 @@ def _head(view: View) -> str:
         line += f"; {times['started_at'].min():%Y-%m-%d %H:%M}"
         last = times.max(axis=None) if times["ended_at"].notna().any() else None
         line += f" to {last:%Y-%m-%d %H:%M} UTC" if last is not None else " UTC"
+    if n := len(frames.extensions):
+        line += f"; extended {'once' if n == 1 else f'{n} times'}"
     hours = frames.trials["wall_time_s"] / 3600
     gpu = float((hours * frames.trials["num_gpus"].fillna(0)).sum())
     cpu = float((hours * frames.trials["num_cpus"].fillna(0)).sum())

@@ -87,10 +87,15 @@ def unplanned(frames: Frames) -> int:
     events = {name: rows["payload"] for name, rows in frames.events.groupby("event")}
     plans = frames.events[frames.events["event"] == "planned"].drop_duplicates("trial_id")
     planned = Counter(payload.get("stage") for payload in plans["payload"])
-    over = {payload["stage"] for payload in events.get("stage_finished", ())}
     asked: dict[str, int] = {}
-    for payload in events.get("sweep_started", ()):
+    for payload in (*events.get("sweep_started", ()), *events.get("extended", ())):
         asked = payload.get("trials") or {}
+    last = frames.events[frames.events["event"] == "extended"].index.max()  # NaN: it never was
+    over = {
+        payload["stage"]
+        for at, payload in events.get("stage_finished", pd.Series(dtype=object)).items()
+        if not at < last
+    }
     return sum(max(0, asked[stage] - planned[stage]) for stage in asked.keys() - over)
 
 

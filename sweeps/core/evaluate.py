@@ -118,7 +118,12 @@ def _evaluate(folder: Path, trial: TrialRecord, request: Request, log: EventLog)
 
 def _chosen(state: SweepState, trial_ids: Sequence[str]) -> list[TrialRecord]:
     if not trial_ids:
-        done = [trial for trial in state.trials.values() if trial.status in DONE_STATUSES]
+        # What was taken over from an earlier sweep has its checkpoints there.
+        done = [
+            trial
+            for trial in state.trials.values()
+            if trial.status in DONE_STATUSES and trial.taken_from is None
+        ]
         if not done:
             raise UsageError("no trial of this sweep has reached its budget yet")
         return done

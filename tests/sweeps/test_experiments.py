@@ -1,4 +1,4 @@
-"""Every command of docs/experiments.md and the README passes the check of its dry run."""
+"""Every command of the docs and the README passes the check of its dry run."""
 
 import importlib
 import re
@@ -33,10 +33,13 @@ from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import ROOT
 
 PAGE = (ROOT / "docs" / "experiments.md").read_text()
+EXTENDING = (ROOT / "docs" / "extending.md").read_text()
 README = (ROOT / "README.md").read_text().replace("\\\n", "")
 COMMANDS = [
     command
-    for command in re.findall(r"(?:^|`)(python sweeps/\S+\.py[^`\n]*)", PAGE + README, re.MULTILINE)
+    for command in re.findall(
+        r"(?:^|`)(python sweeps/\S+\.py[^`\n]*)", PAGE + README + EXTENDING, re.MULTILINE
+    )
     if not {"--resume", "--help"} & {*command.split()}  # those compose nothing
 ]
 SCRIPTS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py") if path.stem != "__init__")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sweeps.core.spec.command import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.folder import RunFolder, StorageError, create_run_folder
+from sweeps.core.store.state import SweepState
 
 #: A sweep that will fill more of the free disk than this is warned of.
 DISK_SHARE = 0.8
@@ -36,19 +37,23 @@ def forecast_of(
     gpu_bytes: int,
     console: Console,
     interrupts: Interrupts,
+    state: SweepState,
 ) -> Outlook:
-    """What the sweep will take; where it starts at once, after a canary of at most a minute."""
+    """What is left of the sweep will take; where it starts at once, after a canary of at most a
+    minute.
+    """
     # What this machine takes says nothing of a cluster's nodes, and a dry run starts nothing.
-    canary = not (options.dry_run or options.no_canary or options.address or options.resume)
+    canary = not (options.dry_run or options.no_canary or options.address or options.folder)
     if canary:
         console.page(parts.row("forecast", "looking at earlier trials, or trying a few epochs"))
     return look_ahead(
         sweep,
         checked,
         at_once(checked, options),
-        options.results,
+        results_of(options),
         here,
         gpu_bytes,
+        ended=[trial for trial in state.trials.values() if trial.final],
         with_canary=canary,
         should_stop=lambda: interrupts.requested,
     )
@@ -63,7 +68,7 @@ def with_forecast(
         "disk", f"up to {size_text(needed)} are needed, {size_text(free)} are free in {place}"
     )
     checked = checked.with_findings(*outlook.findings, *limits.findings(outlook.forecast))
-    if needed > free and options.resume is None:
+    if needed > free and options.folder is None:
         if not (options.yes or options.dry_run):
             raise UsageError(f"disk: {disk.text}; make room, or start all the same with --yes")
         return checked.with_findings(disk)
@@ -80,11 +85,23 @@ def at_once(checked: Checked, options: Options) -> int:
     return max(1, int(fit))
 
 
-def page(sweep: Sweep, checked: Checked, options: Options, where: str, outlook: Outlook) -> str:
-    """The first page of the sweep."""
-    free = shutil.disk_usage(_nearest(options.resume or options.results)).free
+def page(
+    sweep: Sweep,
+    checked: Checked,
+    options: Options,
+    where: str,
+    outlook: Outlook,
+    extra: Sequence[str] = (),
+) -> str:
+    """The first page of the sweep; `extra` are its lines on what there is already."""
+    free = shutil.disk_usage(_nearest(options.folder or options.results)).free
     text = forecast_text(outlook.forecast, free, datetime.now())
-    return start_page(sweep, checked, at_once(checked, options), where, text)
+    return start_page(sweep, checked, at_once(checked, options), where, text, extra)
+
+
+def results_of(options: Options) -> Path:
+    """The folder in which sweeps lie: for one that is gone on in, two above its own."""
+    return options.results if options.folder is None else options.folder.resolve().parent.parent
 
 
 def _nearest(place: Path) -> Path:
@@ -97,19 +114,19 @@ def _nearest(place: Path) -> Path:
 
 def results_place(options: Options) -> Path:
     """Where results will lie. Refuses a folder that cannot be written, without making it."""
-    place = _nearest(options.resume or options.results)
+    place = _nearest(options.folder or options.results)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise UsageError(f"cannot write results to {options.results}: {place} is not writable")
     return place
 
 
 def own_folder(sweep: Sweep, options: Options) -> RunFolder:
-    """A new run folder, or the one that is resumed, owned by this process.
+    """A new run folder, or the one that is gone on in, owned by this process.
 
     Raises FolderOwned where another one lives in it, UsageError where it cannot be made.
     """
-    if options.resume is not None:
-        return RunFolder(options.resume.resolve()).claim()
+    if options.folder is not None:
+        return RunFolder(options.folder.resolve()).claim()
     try:
         return create_run_folder(options.results, sweep.name)
     except StorageError as error:

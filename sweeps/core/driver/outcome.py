@@ -13,7 +13,7 @@ from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
 from sweeps.core.store.compact import compact
 from sweeps.core.store.schema import DONE_STATUSES, ExitCode
-from sweeps.core.store.state import TrialRecord
+from sweeps.core.store.state import SweepState, TrialRecord
 
 
 def exit_code(trials: Sequence[TrialRecord], *, finished: bool) -> ExitCode:
@@ -30,20 +30,21 @@ def conclude(
     sweep: Sweep,
     folder: Path,
     shown: Path,
-    trials: Sequence[TrialRecord],
+    state: SweepState,
     code: ExitCode,
     seconds: float,
     console: Console,
 ) -> ExitCode:
     """Write the tables and the report, print the last page, and return the final exit code."""
     compact(folder)
+    trials = list(state.trials.values())
     console.page(
         f"{sweep.name} finished in {parts.duration(seconds)}   {parts.counts(trials)}", always=True
     )
     for line in parts.failures(trials):
         console.page(line, always=True)
     try:
-        lines = _verdict(sweep, folder, shown, trials)
+        lines = _verdict(sweep, folder, shown, state)
     except Exception as error:  # noqa: BLE001 - the results are safe, only their summary is not
         print(f"error: analysis failed: {type(error).__name__}: {error}", file=sys.stderr)
         print(f"the results are in {shown}", file=sys.stderr)
@@ -52,17 +53,23 @@ def conclude(
     return code
 
 
-def _verdict(sweep: Sweep, folder: Path, shown: Path, trials: Sequence[TrialRecord]) -> list[str]:
+def _verdict(sweep: Sweep, folder: Path, shown: Path, state: SweepState) -> list[str]:
     import analysis
 
     frames = analysis.load(folder)
-    confirmed = [t for t in trials if t.stage == "confirm" and t.status in DONE_STATUSES]
+    spent = state.spent_seeds
+    confirmed = [
+        trial
+        for trial in state.trials.values()
+        if trial.stage == "confirm" and trial.status in DONE_STATUSES and trial.seed not in spent
+    ]
     done = {trial.arm for trial in confirmed}
     lines = []
     if sweep.baseline in done and done & set(sweep.candidates):
-        seeds = ", ".join(str(seed) for seed in sweep.confirm.seeds)
+        seeds = ", ".join(str(seed) for seed in sweep.confirm.seeds if seed not in spent)
         lines.append(f"RESULT on test seeds {seeds}")
         lines += [parts.row("", text) for text in analysis.conclusions(frames, sweep.baseline)]
+        lines += [parts.row("WARN", text) for text in analysis.looks(frames)]
     else:
         lines.append("RESULT none: baseline and a candidate need a completed trial on a test seed")
     winner = next((t for t in confirmed if t.arm in sweep.candidates), None)

@@ -1,4 +1,8 @@
-"""Beginning a run folder, or going on in one: the spec it was started with, and its events."""
+"""Beginning a run folder, or going on in one: the spec it was started with, and its events.
+
+An extension keeps the spec as it was in `sweep-<n>.yaml`, then replaces `sweep.yaml`, then is told
+of in an event. `sweep.yaml` is what counts: whoever comes after a crash in between tells of it.
+"""
 
 from __future__ import annotations
 
@@ -11,46 +15,50 @@ import yaml
 
 from sweeps.core.check.findings import Finding
 from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.spec.command import Options
+from sweeps.core.spec.growth import difference, flat, grow
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.durable import write_atomic
-from sweeps.core.store.events import EventLog, read_events
+from sweeps.core.store.events import EventLog, fold, read_events
 
 S = TypeVar("S", bound=Sweep)
-SPEC = "sweep.yaml"
+SPEC, EARLIER_SPEC = "sweep.yaml", "sweep-{}.yaml"
 ENVIRONMENT = "environment.json"
 LINT = "lint.json"
 
 
-def stored_sweep(sweep: S, folder: Path | None) -> S:
-    """The sweep that `folder` was started with, or `sweep` itself for a new one.
+def stored_sweep(sweep: S, options: Options) -> S:
+    """The sweep of the folder that is gone on in, or `sweep` itself for a new one.
 
     Raises UsageError if the folder holds no sweep of this name.
     """
+    folder = options.folder
     if folder is None:
         return sweep
+    flag = "--resume" if options.extend is None else "--extend"
     path = folder / SPEC
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
         if plain["name"] != sweep.name:
             raise UsageError(
-                f"--resume {folder}: this is a sweep {plain['name']!r}; "
-                f"use sweeps/{plain['name']}.py"
+                f"{flag} {folder}: this is a sweep {plain['name']!r}; use sweeps/{plain['name']}.py"
             )
         return type(sweep).from_dict(plain)
     except OSError as error:
-        raise UsageError(f"--resume {folder}: no sweep there ({error.strerror}: {path})") from error
+        raise UsageError(f"{flag} {folder}: no sweep there ({error.strerror}: {path})") from error
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
         cause = str(error).strip().splitlines()[0]
-        raise UsageError(f"--resume {folder}: {path} cannot be read ({cause})") from error
+        raise UsageError(f"{flag} {folder}: {path} cannot be read ({cause})") from error
 
 
 def refuse_changes(stored: Sweep, asked: Sweep) -> None:
     """Raise UsageError with a line for every setting that a resume would change."""
     old, new = flat(stored.to_dict()), flat(asked.to_dict())
     changed = [
-        f"--resume cannot change {key}: {old.get(key)!r} then, {new.get(key)!r} now; "
-        "start a new sweep for that"
+        difference(
+            "--resume", key, old, new, "--extend adds to a sweep, for all else start another"
+        )
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
@@ -64,22 +72,66 @@ def open_run(
     sweep: Sweep,
     environment: Mapping[str, Any],
     findings: Iterable[Finding] = (),
+    *,
+    extended: bool = False,
 ) -> tuple[Recorder, str]:
     """The recorder over all events so far, and a warning ('' if there is nothing to warn of).
 
     In a new folder the spec, the environment and the findings of the lint are written first.
+    `extended` says that `sweep` has more than the spec in the folder, and takes its place.
     """
     (folder / "stop").unlink(missing_ok=True)
     if not (folder / SPEC).exists():
-        write_atomic(folder / SPEC, yaml.safe_dump(sweep.to_dict(), sort_keys=False).encode())
+        write_atomic(folder / SPEC, _yaml(sweep))
         write_atomic(folder / ENVIRONMENT, json.dumps(dict(environment), indent=1).encode())
         found = [finding.to_dict() for finding in findings]
         write_atomic(folder / LINT, json.dumps({"findings": found}, indent=1).encode())
         log.append("sweep_started", spec=sweep.to_dict(), trials=sweep.planned_trials())
         return Recorder(log, read_events(folder)), ""
     warning = _changed_code(folder, environment)
+    if extended:
+        keep_spec(folder)
+        write_atomic(folder / SPEC, _yaml(sweep))
+    _tell_of_extension(folder, log, sweep)
     log.append("resumed", git=environment.get("git"), job=environment.get("job"))
     return Recorder(log, read_events(folder)), warning
+
+
+def keep_spec(folder: Path) -> Path:
+    """Keep `sweep.yaml` under the next free name; one that a crash left kept is not kept twice."""
+    content, n = (folder / SPEC).read_bytes(), 1
+    while (path := folder / EARLIER_SPEC.format(n)).exists() and path.read_bytes() != content:
+        n += 1
+    write_atomic(path, content)
+    return path
+
+
+def _tell_of_extension(folder: Path, log: EventLog, sweep: Sweep) -> None:
+    """The event of an extension, if `sweep.yaml` is ahead of the events."""
+    told = fold(read_events(folder)).spec
+    if not told or (before := type(sweep).from_dict(told)) == sweep:
+        return
+    growth = grow(before, sweep)
+    log.append(
+        "extended",
+        spec=sweep.to_dict(),
+        trials=sweep.planned_trials(),
+        added=growth.added,
+        stages=growth.stages,
+        before=_kept(folder),
+    )
+
+
+def _kept(folder: Path) -> str:
+    """The name under which the spec was kept last."""
+    n = 1
+    while (folder / EARLIER_SPEC.format(n + 1)).exists():
+        n += 1
+    return EARLIER_SPEC.format(n)
+
+
+def _yaml(sweep: Sweep) -> bytes:
+    return yaml.safe_dump(sweep.to_dict(), sort_keys=False).encode()
 
 
 def _changed_code(folder: Path, environment: Mapping[str, Any]) -> str:
@@ -93,15 +145,3 @@ def _changed_code(folder: Path, environment: Mapping[str, Any]) -> str:
         if before.get(key) != environment.get(key)
     ]
     return "WARN the code has changed since the start: " + "; ".join(changed) if changed else ""
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings under dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        # The keys of a space are dotted themselves: its axes are compared whole.
-        if isinstance(value, Mapping) and prefix != "space.":
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import sys
 import threading
 import time
@@ -18,9 +19,11 @@ from sweeps.core.check.lint.earlier import earlier_runs
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
 from sweeps.core.driver import opening
+from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.driver.outcome import conclude, exit_code
-from sweeps.core.driver.resume import open_run, refuse_changes, stored_sweep
+from sweeps.core.driver.resume import open_run
+from sweeps.core.driver.warm_start import taken_over
 from sweeps.core.forecast.guard import DiskGuard
 from sweeps.core.forecast.limits import Limits
 from sweeps.core.forecast.outlook import Outlook
@@ -30,7 +33,7 @@ from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
-from sweeps.core.spec.command import Options, parse, resumed_folder, usage
+from sweeps.core.spec.command import Options, usage
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
@@ -71,41 +74,64 @@ def main(sweep: Sweep, words: Sequence[str]) -> int:
 
 
 def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
-    stored = stored_sweep(sweep, resumed_folder(words))
-    sweep, options = parse(stored, words)
-    if options.resume is not None:
-        refuse_changes(stored, sweep)
+    beginning = begin(sweep, words)
+    sweep, options = beginning.sweep, beginning.options
     if options.help:
         print(usage(sweep))
         return ExitCode.OK
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
     checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
-    earlier = earlier_runs(options.results, sweep.tasks, without=options.resume)
+    earlier = earlier_runs(options.results, sweep.tasks, without=options.folder)
     checked = checked.with_findings(*lint(sweep, checked, earlier))
     if options.address is None and (problem := cluster.shortage(checked.largest)):
         if not options.dry_run:
             raise UsageError(problem)
         # A plan for a larger machine can be looked at on a smaller one.
         checked = checked.with_findings(Finding("machine", problem))
+    beginning.check()
     cluster.prepare(options.address)
     place = opening.results_place(options)
     limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
     here = machine.environment(words)
-    outlook = opening.forecast_of(sweep, checked, options, here, gpu_bytes, console, interrupts)
+    beginning = beginning.looking_back(here)
+    outlook = opening.forecast_of(
+        sweep, checked, options, here, gpu_bytes, console, interrupts, beginning.state
+    )
     checked = opening.with_forecast(checked, options, outlook, limits, place)
+    checked, extra = beginning.warned(checked), beginning.rows()
     if options.dry_run:
-        console.page(opening.page(sweep, checked, options, "(dry run)", outlook), always=True)
+        page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)
+        console.page(page, always=True)
         return ExitCode.OK
     if interrupts.requested:
         raise Interrupted
     folder = opening.own_folder(sweep, options)
     try:
+        beginning.check_again()
         with EventLog(folder.path, "driver") as log:
             run = _Run(
-                sweep, options, checked, folder, console, interrupts, gpu_bytes, outlook, limits
+                sweep,
+                options,
+                checked,
+                folder,
+                console,
+                interrupts,
+                gpu_bytes,
+                outlook,
+                limits,
+                extra,
             )
-            run.recorder, warning = open_run(folder.path, log, sweep, here, checked.findings)
+            run.recorder, warning = open_run(
+                folder.path,
+                log,
+                sweep,
+                here,
+                checked.findings,
+                extended=beginning.growth is not None,
+            )
+            if beginning.warm is not None:
+                run.recorder.sweep("warm_started", **beginning.warm.event())
             if warning:
                 console.page(warning, always=True)
             interrupts.tell_workers_by(folder.stop_file)
@@ -137,6 +163,7 @@ class _Run:
     gpu_bytes: int
     outlook: Outlook
     limits: Limits
+    extra: Sequence[str] = ()
     recorder: Recorder = field(init=False)
     error: BaseException | None = None
     connected: bool = False
@@ -145,7 +172,9 @@ class _Run:
         """Run to the end, an interrupt or an error, and return the exit code."""
         began = time.monotonic()
         where = str(self._shown_folder)
-        self.console.page(opening.page(self.sweep, self.checked, self.options, where, self.outlook))
+        self.console.page(
+            opening.page(self.sweep, self.checked, self.options, where, self.outlook, self.extra)
+        )
         if self.recorder.state.stages.get("confirm") == "finished":
             return self._end(0.0)  # nothing is left but to say it again
         self.console.page(parts.row("ray", "starting; on a busy machine this takes up to a minute"))
@@ -211,15 +240,16 @@ class _Run:
 
     def _stages(self) -> TuneStages | CompareStages:
         if isinstance(self.sweep, Tune):
-            source = enumerate_or(self._study)
-            return TuneStages(self.sweep, self.recorder, source, self.gpu_bytes)
+            source = enumerate_or(self._study, self.recorder.state.past)
+            take_over = functools.partial(taken_over, self.folder.path, self.recorder)
+            return TuneStages(self.sweep, self.recorder, source, self.gpu_bytes, take_over)
         assert isinstance(self.sweep, Compare)
         return CompareStages(self.sweep, self.recorder, self.gpu_bytes)
 
     def _study(self, sweep: Tune, known: list[TrialRecord]):
         from sweeps.core.protocol.study import Study
 
-        return Study(self.folder.path, sweep, known)
+        return Study(self.folder.path, sweep, known, self.recorder.state.past)
 
     def _end(self, seconds: float) -> int:
         trials = self.recorder.trials()
@@ -233,7 +263,7 @@ class _Run:
                     self.sweep,
                     self.folder.path,
                     self._shown_folder,
-                    trials,
+                    self.recorder.state,
                     code,
                     seconds,
                     self.console,

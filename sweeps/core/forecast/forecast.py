@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +20,7 @@ from sweeps.core.spec.axes import Cell, cell_text
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Screen, Tune
+from sweeps.core.store.state import TrialRecord
 
 #: Of a trial's series, a report; measured at 60 to 75 bytes a row after and 300 before compaction.
 REPORT_BYTES = 400
@@ -74,10 +76,17 @@ def run_seconds(config: RunConfig, cost: Cost, found: Correction) -> float:
 
 
 def forecast(
-    sweep: Sweep, checked: Checked, slots: int, found: Correction, gpu_bytes: int = 0
+    sweep: Sweep,
+    checked: Checked,
+    slots: int,
+    found: Correction,
+    gpu_bytes: int = 0,
+    ended: Sequence[TrialRecord] = (),
 ) -> Forecast:
-    """What the whole sweep takes with `slots` trials at a time (0: as many as there are)."""
-    stages = _stages(sweep, checked, gpu_bytes)
+    """What the sweep takes with `slots` trials at a time (0: as many as there are), without those
+    that have `ended`.
+    """
+    stages = _left(_stages(sweep, checked, gpu_bytes), ended)
     shares = {
         stage: expected_share(sweep.screen)
         if stage == "screen" and isinstance(sweep, Tune)
@@ -88,7 +97,7 @@ def forecast(
         stage: [run_seconds(plan.config, plan.cost, found) for plan in plans]
         for stage, plans in stages.items()
     }
-    slots = slots or max(map(len, times.values()))
+    slots = slots or max(map(len, times.values())) or 1
     expected = {stage: [shares[stage] * t for t in ts] for stage, ts in times.items()}
     # At best the rungs stop as many as they may, at worst none.
     wall, most = _wall(expected.values(), slots), _wall(times.values(), slots)
@@ -106,7 +115,7 @@ def forecast(
     reports = sum(-(-plan.config.epochs // plan.config.report_every) for plan in plans)
     return Forecast(
         device=device,
-        hours=_range(work / 3600, work / 3600 * most / wall, found.spread),
+        hours=_range(work / 3600, work / 3600 * most / (wall or 1), found.spread),
         wall_s=_range(wall, most, found.spread),
         checkpoint_bytes=_checkpoint_bytes(plans, slots),
         results_bytes=reports * REPORT_BYTES,
@@ -204,6 +213,21 @@ def _stages(sweep: Sweep, checked: Checked, gpu_bytes: int) -> dict[str, list[Pl
         "select": [middle] * counts["select"],
         "confirm": [middle, base] * len(sweep.confirm.seeds),
     }
+
+
+def _left(stages: Mapping[str, list[Plan]], ended: Sequence[TrialRecord]) -> dict[str, list[Plan]]:
+    """What is still to be done: of trials that only stand for those to come, so many fewer."""
+    left = {}
+    for stage, plans in stages.items():
+        done = Counter(trial.config_id for trial in ended if trial.stage == stage)
+        kept = []
+        for plan in plans:
+            if done[plan.config_id]:
+                done[plan.config_id] -= 1
+            else:
+                kept.append(plan)
+        left[stage] = kept[min(done.total(), len(kept)) :]
+    return left
 
 
 def _cells(sweep: Tune, checked: Checked) -> list[Cell]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sweeps.core.forecast.rates import Correction, correction
 from sweeps.core.pages.parts import duration
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.spec.sweep import Sweep
+from sweeps.core.store.state import TrialRecord
 
 #: A canary costs at most this, and this share of the sweep; below the least it says too little.
 MOST_CANARY_S, CANARY_SHARE, LEAST_CANARY_S = 60.0, 0.03, 5.0
@@ -40,12 +41,14 @@ def look_ahead(
     here: Mapping[str, Any],
     gpu_bytes: int = 0,
     *,
+    ended: Sequence[TrialRecord] = (),
     with_canary: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outlook:
     """What the sweep will take with `slots` trials at a time (0: not known, so no canary).
 
     `here` is `machine.environment`: earlier trials below `results` count if theirs was like it.
+    Trials of this sweep that have `ended` take nothing more.
     """
     kinds = {plan.config.world_model.kind for plan in checked.plans}
     earlier = [
@@ -54,7 +57,7 @@ def look_ahead(
         if run.config.world_model.kind in kinds and run.config.device == _device(checked)
     ]
     found = correction(earlier, f"from {len(earlier)} earlier trials")
-    first = forecast(sweep, checked, slots, found, gpu_bytes)
+    first = forecast(sweep, checked, slots, found, gpu_bytes, ended)
     seconds = min(MOST_CANARY_S, CANARY_SHARE * first.wall_s.est)
     known = {run.config.world_model.kind for run in earlier}
     enough = len(earlier) >= ENOUGH_RECORDED and kinds <= known
@@ -63,7 +66,7 @@ def look_ahead(
     measured, problems = canary.measure(representatives(checked, slots), seconds, should_stop)
     if measured:
         found = correction(measured, f"from a canary of {duration(seconds)}")
-        first = forecast(sweep, checked, slots, found, gpu_bytes)
+        first = forecast(sweep, checked, slots, found, gpu_bytes, ended)
     canary_found = (Finding("forecast", problem) for problem in problems)
     return Outlook(first, found, (*canary_found, *_too_little_memory(checked, found)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from flowpwm.config import flatten
@@ -21,7 +21,12 @@ _APART = ("task", "seed", "mode", "dataset", "init_world_model", "evaluation.epi
 
 
 def start_page(
-    sweep: Sweep, checked: Checked, concurrency: int, where: str, forecast: str = ""
+    sweep: Sweep,
+    checked: Checked,
+    concurrency: int,
+    where: str,
+    forecast: str = "",
+    extra: Sequence[str] = (),
 ) -> str:
     """One screen of text; `concurrency` trials run at a time (0: not known)."""
     now = datetime.now().strftime("%Y-%m-%d %H:%M")
@@ -35,6 +40,7 @@ def start_page(
         f"{sweep.name}  {now}  {f'git {commit}  ' if commit else ''}{where}",
         *([row("goal", sweep.goal)] if sweep.goal else []),
         *own,
+        *extra,
         row("trials", _trials(checked, concurrency)),
         *([row("forecast", forecast)] if forecast else []),
         row("reference", _reference(sweep, checked)),

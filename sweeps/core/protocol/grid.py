@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sweeps.core.spec.axes import Cell
@@ -41,11 +41,28 @@ def is_enumerable(sweep: Tune) -> bool:
 
 
 class Grid:
-    """The cells in an order that only the seed decides, without those already tried."""
+    """The cells in an order that only the seed decides, without those already tried.
 
-    def __init__(self, sweep: Tune, tried: Iterable[Mapping[str, Any]] = ()) -> None:
+    Of cells that earlier sweeps know, best first in `known`, the better half comes before all
+    others, and the worse half after them.
+    """
+
+    def __init__(
+        self,
+        sweep: Tune,
+        tried: Iterable[Mapping[str, Any]] = (),
+        known: Sequence[Cell] = (),
+    ) -> None:
         seen = {cell_key(cell) for cell in tried}
         order = balanced_order(list(sweep.cells()), sweep.screen.trials, sweep.search_seed)
+        ranks = {cell_key(cell): rank for rank, cell in enumerate(known)}
+        half = -(-len(known) // 2)
+
+        def turn(cell: Cell) -> tuple[int, int]:
+            rank = ranks.get(cell_key(cell))
+            return (1, 0) if rank is None else (0 if rank < half else 2, rank)
+
+        order.sort(key=turn)
         self._left = [cell for cell in order if cell_key(cell) not in seen]
 
     def next(self) -> Cell | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowpwm.compose import compose, from_dict
-from flowpwm.config import RunConfig, config_id, env_steps_per_epoch, to_dict
+from flowpwm.config import MACHINE, RunConfig, config_id, env_steps_per_epoch, to_dict
 from flowpwm.cost import Cost, estimate
 from flowpwm.modes import MODES
 from sweeps.core.spec.axes import Cell
@@ -152,3 +152,12 @@ def _gpu_share(needed_bytes: int, gpu_bytes: int) -> float:
     wanted = int(1.25 * needed_bytes) + CUDA_PROCESS_BYTES
     fit = max(1, min(8, gpu_bytes // wanted))
     return round(1.0 / fit, 4)
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys of two flat configurations with different values; on what machine is left aside."""
+    return [
+        key
+        for key in dict.fromkeys([*new, *old])
+        if key not in MACHINE and (key not in old or key not in new or old[key] != new[key])
+    ]

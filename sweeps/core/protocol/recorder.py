@@ -11,13 +11,14 @@ from typing import Any, Protocol
 from sweeps.core.protocol.grid import Source
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.rungs import Decision
-from sweeps.core.store.state import SweepState, TrialRecord, fold
+from sweeps.core.store.state import SweepState, TrialRecord, fold, fold_sweep
 
 Listener = Callable[[str, TrialRecord, Mapping[str, Any]], None]
 _RESULT_KEYS = (
     *("attempt", "epoch", "env_steps", "score", "wall_time_s", "log_path"),
     *("wandb_group", "wandb_link"),
 )
+_END_KEYS = ("failure_class", "message", "taken_from")
 
 
 class Log(Protocol):
@@ -47,13 +48,7 @@ class Recorder:
         """An event of the whole sweep."""
         with self._lock:
             self._log.append(event, **payload)
-            stage = payload.get("stage", "")
-            if event in ("stage_started", "stage_finished"):
-                self.state.stages[stage] = event.removeprefix("stage_").replace(
-                    "started", "running"
-                )
-            elif event == "selected":
-                self.state.decisions[stage] = payload
+            fold_sweep(self.state, {"event": event, "time": _now()} | payload)
 
     def planned(self, plan: Plan) -> None:
         """A trial exists from now on."""
@@ -97,7 +92,7 @@ class Recorder:
 
     def ended(self, trial_id: str, event: str, result: Mapping[str, Any]) -> None:
         """The trial is completed, stopped, failed, interrupted or cancelled."""
-        extra = {k: result[k] for k in ("failure_class", "message") if k in result}
+        extra = {k: result[k] for k in _END_KEYS if k in result}
         self._append(
             event,
             trial_id,
@@ -156,8 +151,7 @@ class Recorder:
             history = self._histories.setdefault(trial_id, [])
             if event == "progress" and history and history[-1]["event"] == "progress":
                 history.pop()  # each heartbeat says all that the one before said
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            history.append({"event": event, "trial_id": trial_id, "time": now} | payload)
+            history.append({"event": event, "trial_id": trial_id, "time": _now()} | payload)
             record = fold(history).trials[trial_id]
             self.state.trials[trial_id] = record
         for listener in self.listeners:
@@ -166,6 +160,10 @@ class Recorder:
 
 def _pick(result: Mapping[str, Any]) -> dict[str, Any]:
     return {key: result.get(key) for key in _RESULT_KEYS}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _finite(value: Any) -> bool:

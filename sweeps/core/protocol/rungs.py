@@ -13,7 +13,9 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sweeps.core.store.state import Rung
+from sweeps.core.store.state import Past, Rung
+
+_EARLIER = "earlier "
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Bracket:
         score: float | None,
         variance: float | None,
     ) -> Decision:
+        rung.pop(_EARLIER + trial_id, None)  # the same run is not compared with itself
         if score is None or not math.isfinite(score):
             rung[trial_id] = -math.inf
             return Decision(self.name, milestone, trial_id, None, None, go_on=False)
@@ -134,6 +137,16 @@ class Brackets:
         for rung in decided:
             bracket = self._named(rung.bracket)
             bracket.replay(rung.milestone, rung.trial_id, rung.score, rung.variance)
+
+    def warm(self, past: Iterable[Past]) -> None:
+        """Fill rungs with what trials of earlier sweeps scored there.
+
+        Without them the first trial at a rung goes on whatever its score. Only rungs of this sweep
+        are in `past`: same budget, same milestone.
+        """
+        for rung in (rung for trial in past for rung in trial.rungs):
+            bracket, name = self._named(rung.bracket), _EARLIER + rung.trial_id
+            bracket.replay(rung.milestone, name, rung.score, rung.variance)
 
     def _named(self, name: str) -> Bracket:
         new = Bracket(name, (), self.reduction, self.margin, self.score_se)

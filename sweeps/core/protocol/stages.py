@@ -6,10 +6,11 @@ A tune sweep screens, selects and confirms; a compare sweep only confirms.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from sweeps.core.protocol.grid import Grid, Source, is_enumerable
+from sweeps.core.protocol.past import cells_of
 from sweeps.core.protocol.plan import Plan, make_plan, plan_again
 from sweeps.core.protocol.ranking import Ranked, rank
 from sweeps.core.protocol.recorder import Recorder
@@ -18,6 +19,7 @@ from sweeps.core.spec.axes import Cell
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
+from sweeps.core.store.records import Past
 from sweeps.core.store.state import TrialRecord
 
 S = TypeVar("S", bound=Sweep)
@@ -69,10 +71,17 @@ class Stages(Generic[S]):
 
     def _confirm(self, winner: Cell) -> Iterator[Plan | None]:
         self._begin("confirm")
+        # Where an earlier winner was tested there was a look before this one was chosen.
+        spent = self._recorder.state.spent_seeds
+        for record in self._recorder.of_stage("confirm"):
+            if record.seed in spent and not record.final:
+                message = {"message": "another configuration was selected"}
+                self._recorder.ended(record.trial_id, "cancelled", message)
         # Seed by seed, so that a sweep cut short has as many of one arm as of the other.
         wanted = [
             (arm, cell, seed)
             for seed in self._sweep.confirm.seeds
+            if seed not in spent
             for arm, cell in self._sweep.confirmed(winner)
         ]
         yield from self._list("confirm", wanted)
@@ -138,16 +147,26 @@ class TuneStages(Stages[Tune]):
     """Screen, select, confirm: from a space to an answer."""
 
     def __init__(
-        self, sweep: Tune, recorder: Recorder, make_source: SourceMaker, gpu_bytes: int = 0
+        self,
+        sweep: Tune,
+        recorder: Recorder,
+        make_source: SourceMaker,
+        gpu_bytes: int = 0,
+        taken_over: Callable[[str], bool] = lambda trial_id: False,
     ) -> None:
+        """`taken_over` ends a planned trial of the screen with the result that an earlier sweep has
+        of it, where there is one.
+        """
         super().__init__(sweep, recorder, gpu_bytes)
         self._make_source = make_source
+        self._taken_over = taken_over
         self.brackets = Brackets(
             sweep.screen.rungs,
             sweep.screen.reduction,
             margin=sweep.screen.margin,
             score_se=sweep.screen.score_se,
         )
+        self.brackets.warm(recorder.state.past)
         self.brackets.replay(recorder.state.rungs)
 
     def _first_time(self) -> Iterator[Plan | None]:
@@ -163,14 +182,17 @@ class TuneStages(Stages[Tune]):
         known = self._recorder.of_stage("screen")
         source = self._make_source(self._sweep, known)
         self._recorder.source = source
-        yield from self._left(known)
+        for plan in self._left(known):
+            if not self._taken_over(plan.trial_id):
+                yield plan
         for _ in range(self._sweep.planned_trials()["screen"] - len(known)):
             cell = source.next()
             if cell is None:
                 break
             plan = self._plan(self._sweep.candidate, "screen", cell, self._sweep.screen.seed)
             source.planned(plan.trial_id)
-            yield plan
+            if not self._taken_over(plan.trial_id):
+                yield plan
         ranked = yield from self._finish("screen")
         self._recorder.source = None
         return self._decide("screen", ranked[: self._sweep.select.top])
@@ -179,10 +201,12 @@ class TuneStages(Stages[Tune]):
         if "select" in self._recorder.state.decisions:
             return self._recorder.state.decisions["select"]["config_ids"]
         self._begin("select")
+        # In an extended sweep a finalist stays one: its runs are paid for, and may be the best.
+        before = [record.config_id for record in self._recorder.of_stage("select")]
         wanted = [
             (self._sweep.candidate, self._cell_of(config), seed)
             for seed in self._sweep.select.seeds
-            for config in finalists
+            for config in dict.fromkeys([*finalists, *before])
         ]
         yield from self._list("select", wanted)
         ranked = yield from self._finish("select")
@@ -199,12 +223,14 @@ class TuneStages(Stages[Tune]):
         return next(dict(trial.params) for trial in trials if trial.config_id == config)
 
 
-def enumerate_or(large: SourceMaker) -> SourceMaker:
-    """Grids worth walking are walked; `large` answers for the rest."""
+def enumerate_or(large: SourceMaker, past: Sequence[Past] = ()) -> SourceMaker:
+    """Grids worth walking are walked; `large` answers for the rest. `past` are trials of earlier
+    sweeps, best first.
+    """
 
     def make(sweep: Tune, known: list[TrialRecord]) -> Source:
         if is_enumerable(sweep):
-            return Grid(sweep, [record.params for record in known])
+            return Grid(sweep, [record.params for record in known], cells_of(past))
         return large(sweep, known)
 
     return make

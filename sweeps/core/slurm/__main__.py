@@ -70,14 +70,24 @@ def driver_words(job: Job, words: Sequence[str], address: str) -> list[str]:
     A job that starts for the first time never goes on by itself: numbers of jobs come again.
     """
     given = [word.replace(ARRAY_INDEX, job.array_index or "") for word in words]
-    asked = any(word.partition("=")[0] == "--resume" for word in given)
+    # An extension goes on by itself where it is not finished.
+    asked = any(word.partition("=")[0] in ("--resume", "--extend") for word in given)
     found = run_folder_of(results_of(given), job.job_id) if job.restarts and not asked else None
     if found is not None:
         # The folder holds the settings; said again they could only differ. Flags and their values
         # are how to run.
         kept = [word for word in given if word.startswith("-") or "=" not in word]
-        given = [*kept, "--resume", str(found)]
+        given = [*_without(kept, "--warm-start"), "--resume", str(found)]
     return [*given, "--address", address]
+
+
+def _without(words: Sequence[str], flag: str) -> list[str]:
+    """The words without a flag and its value, which may be the next word."""
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if word.partition("=")[0] != flag and before != flag
+    ]
 
 
 def _drive(job: Job, folder: Path, script: str, words: Sequence[str]) -> NoReturn:

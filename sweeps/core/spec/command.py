@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from flowpwm.checks import ConfigError, did_you_mean, one_of
@@ -17,7 +18,7 @@ from flowpwm.envs.tasks import TASK_SETS, task_set
 from sweeps.core.spec import quantity
 from sweeps.core.spec.axes import Range, axis_text, last_name
 from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.settings import UsageError, settings_of
+from sweeps.core.spec.settings import SEEDS, UsageError, more_seeds, settings_of
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
 from sweeps.core.spec.values import parse_value
@@ -33,6 +34,8 @@ class Options:
     results: Path = Path("results")
     dry_run: bool = False
     resume: Path | None = None
+    extend: Path | None = None
+    warm_start: Path | None = None
     address: str | None = None
     quiet: bool = False
     yes: bool = False
@@ -42,6 +45,11 @@ class Options:
     max_disk_bytes: int | None = None
     help: bool = False
 
+    @property
+    def folder(self) -> Path | None:
+        """The run folder that is gone on in; None for a new one."""
+        return self.extend or self.resume
+
 
 WORDS = ("preset", "task", "arms", "baseline", "goal", "results")
 #: Folders of the user; trials run elsewhere, so a relative path would mean another place there.
@@ -49,6 +57,8 @@ PATHS = ("dataset", "init_world_model")
 FLAGS = {
     "--dry-run": "check everything, show the plan, start nothing",
     "--resume PATH": "go on with the sweep in this folder",
+    "--extend PATH": "add seeds, arms, tasks, values or trials to the sweep in this folder",
+    "--warm-start PATH": "screen with what earlier sweeps in this folder found out",
     "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
     "--quiet": "only errors and the result",
     "--yes": "do not ask back: 10,000 trials, or more disk than is free, are meant",
@@ -57,10 +67,14 @@ FLAGS = {
     "--max-gpu-hours HOURS": "save and stop when so many GPU-hours are spent",
     "--max-disk SIZE": "save and stop when the run folder has grown to this, as 200GB",
 }
+#: Where a sweep begins, if it is not from nothing: at most one of these.
+BEGINNINGS = ("--resume", "--extend", "--warm-start")
 #: Flags without a value, and those with one: the option they set and how it is read.
 _SWITCHES = ("--dry-run", "--quiet", "--yes", "--no-canary", "--help", "-h")
 _VALUED: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "--resume": ("resume", lambda name, text: Path(text)),
+    "--extend": ("extend", lambda name, text: Path(text)),
+    "--warm-start": ("warm_start", lambda name, text: Path(text)),
     "--address": ("address", lambda name, text: text),
     "--time-limit": ("time_limit_s", quantity.seconds),
     "--max-gpu-hours": ("max_gpu_hours", quantity.hours),
@@ -68,15 +82,22 @@ _VALUED: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
 }
 
 
-def parse(sweep: S, words: Sequence[str]) -> tuple[S, Options]:
-    """The sweep and how to run it, as `words` ask for. Raises UsageError with every problem."""
+def parse(
+    sweep: S, words: Sequence[str], offered: Mapping[str, str] = MappingProxyType({})
+) -> tuple[S, Options]:
+    """The sweep and how to run it, as `words` ask for. Raises UsageError with every problem.
+
+    Arms can be named that the sweep has, that are `offered` with it, or that are presets. With
+    `--extend` a number of seeds keeps those that the sweep has, and counts them.
+    """
     options, assignments = _split(words)
     problems: list[str] = []
+    had = sweep if options.extend is not None else None
     if "results" in assignments:
         options = dataclasses.replace(options, results=Path(assignments.pop("results")))
     for key, text in sorted(assignments.items(), key=lambda item: _turn(item[0])):
         try:
-            sweep = _assign(sweep, key, text)
+            sweep = _assign(sweep, key, text, offered, had)
         except UsageError as error:
             problems += error.lines
         except ConfigError as error:
@@ -99,9 +120,9 @@ def _turn(key: str) -> int:
     return 1 if key in WORDS and key != "baseline" else 2
 
 
-def resumed_folder(words: Sequence[str]) -> Path | None:
-    """The folder of `--resume`: what it holds decides how the other words are read."""
-    return _split(words)[0].resume
+def options_of(words: Sequence[str]) -> Options:
+    """The flags alone: what the folder of `--resume` holds decides how other words are read."""
+    return _split(words)[0]
 
 
 def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
@@ -132,12 +153,15 @@ def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
             problems.append(f"{name} is given twice: {assignments[name]!r} and {text!r}")
         else:
             assignments[name] = text
+    kinds = [flag for flag in BEGINNINGS if flag[2:].replace("-", "_") in options]
+    if len(kinds) > 1:
+        problems.append(f"{' and '.join(kinds)} exclude each other")
     if problems:
         raise UsageError(*problems)
     return Options(**options), assignments
 
 
-def _assign(sweep: S, key: str, text: str) -> S:
+def _assign(sweep: S, key: str, text: str, offered: Mapping[str, str], had: Sweep | None) -> S:
     if not text.strip():
         raise UsageError(f"{key} needs a value: {key}=...")
     if key == "task":
@@ -145,7 +169,7 @@ def _assign(sweep: S, key: str, text: str) -> S:
     if key == "preset":
         return _with_presets(sweep, text.split())
     if key == "arms":
-        return _with_arms(sweep, [str(name) for name in _items(text)])
+        return _with_arms(sweep, [str(name) for name in _items(text)], offered)
     if key.startswith("arms."):
         arm = {key.removeprefix("arms."): " ".join(map(_absolute_word, text.split()))}
         return dataclasses.replace(sweep, arms=dict(sweep.arms) | arm)
@@ -156,7 +180,10 @@ def _assign(sweep: S, key: str, text: str) -> S:
         return dataclasses.replace(sweep, goal=" ".join(text.split()))
     settings = settings_of(sweep)
     if key in settings:
-        return _set(sweep, settings[key].path, settings[key].parse(key, parse_value(text)))
+        value = parse_value(text)
+        if had is not None and key in SEEDS and type(value) is int:
+            value = more_seeds(key, value, had.seeds(SEEDS[key]))
+        return _set(sweep, settings[key].path, settings[key].parse(key, value))
     value = [_absolute(item) for item in _items(text)] if key in PATHS else parse_value(text)
     if key in PATHS and isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -208,11 +235,11 @@ def _with_presets(sweep: S, names: list[str]) -> S:
     return _with_tasks(sweep, tasks) if tasks else sweep
 
 
-def _with_arms(sweep: S, names: list[str]) -> S:
+def _with_arms(sweep: S, names: list[str], offered: Mapping[str, str]) -> S:
     """Only these arms: those of the sweep by their name, others by the preset they are."""
-    arms = {name: name for name in presets()} | dict(sweep.arms)
+    arms = {name: name for name in presets()} | dict(offered) | dict(sweep.arms)
     for name in names:
-        one_of("arm or preset", name, [*sweep.arms, *presets()])
+        one_of("arm or preset", name, [*sweep.arms, *offered, *presets()])
     return dataclasses.replace(sweep, arms={name: arms[name] for name in names})
 
 

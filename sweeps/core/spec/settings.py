@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sweeps.core.spec.sweep import FIRST_TEST_SEED, Sweep
@@ -67,6 +68,15 @@ def _seeds(name: str, value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
+def more_seeds(name: str, count: int, had: Sequence[int]) -> list[int]:
+    """`count` seeds: those that a sweep has, and the next of the kind. Raises UsageError."""
+    if _whole(name, count) < len(had):
+        raise UsageError(f"{name}={count} is fewer than the {len(had)} that there are")
+    pool = itertools.count(_seeds(name, 1)[0])
+    fresh = (seed for seed in pool if seed not in had)
+    return [*had, *itertools.islice(fresh, count - len(had))]
+
+
 def _wandb(name: str, value: Any) -> str:
     value = "off" if value is False else value
     if value not in WANDB_MODES:
@@ -108,6 +118,8 @@ TUNE_SETTINGS: dict[str, Setting] = {
         "max_nfe", lambda n, v: _whole(n, v, 0), "velocity evaluations a step, at most; 0: any"
     ),
 } | _SHARED
+#: Words for seeds, and the stage whose seeds they are.
+SEEDS = {"seeds": "confirm", "select.seeds": "select", "confirm.seeds": "confirm"}
 COMPARE_SETTINGS: dict[str, Setting] = {
     "seeds": Setting("confirm.seeds", _seeds, "count (from 1000 on), or list of any seeds"),
     "episodes": Setting("confirm.episodes", _whole, "episodes an evaluation"),

@@ -21,7 +21,16 @@ from typing import Any, Self
 from sweeps.core.store.durable import AppendFile
 from sweeps.core.store.owner import Driver, driver_of
 from sweeps.core.store.schema import EVENTS, SCHEMA_VERSION, UNSYNCED_EVENTS
-from sweeps.core.store.state import Failure, Note, Played, Rung, SweepState, TrialRecord, fold
+from sweeps.core.store.state import (
+    Extension,
+    Failure,
+    Note,
+    Played,
+    Rung,
+    SweepState,
+    TrialRecord,
+    fold,
+)
 from sweeps.core.store.thinning import thinned
 
 __all__ = [
@@ -29,6 +38,7 @@ __all__ = [
     "Driver",
     "EventLog",
     "EventScan",
+    "Extension",
     "Failure",
     "Note",
     "Played",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sweeps.core.store.schema import FINAL_STATUSES
@@ -38,6 +39,49 @@ class Note:
 
     time: str
     text: str
+
+
+@dataclass(frozen=True)
+class Extension:
+    """Something was added to a sweep: `added` by setting, in words. `scored` trials of its
+    comparison had a score by then; `seeds` are the test seeds that they were planned on.
+    """
+
+    time: str
+    added: dict[str, str]
+    before: str  # the file that keeps the spec as it was
+    scored: int
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Past:
+    """A trial of an earlier sweep that is like those of this one's screen.
+
+    `values` are its scores by progress, in env steps or in epochs of offline training. `exact` says
+    that it came to its end on the very seed of the screen: run again it would be the same.
+    """
+
+    run: str  # its run folder
+    trial_id: str
+    config_id: str
+    params: dict[str, Any]
+    status: str
+    score: float
+    exact: bool
+    values: tuple[tuple[int, float], ...] = ()
+    rungs: tuple[Rung, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the `warm_started` event."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Past:
+        """The inverse of `to_dict`."""
+        values = tuple((int(progress), float(score)) for progress, score in plain["values"])
+        rungs = tuple(Rung(**rung) for rung in plain["rungs"])
+        return cls(**(dict(plain) | {"values": values, "rungs": rungs}))
 
 
 @dataclass(frozen=True)
@@ -87,6 +131,7 @@ class TrialRecord:
     rungs: list[Rung] = field(default_factory=list)
     played: list[Played] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    taken_from: str | None = None  # the run that it ran in, where that was an earlier one
     gpu: str | None = None
     job: dict[str, str] | None = None  # variables of its driver; None: `environment.json`
     wandb_group: str | None = None

@@ -63,6 +63,8 @@ EVENTS = (
     "selected",
     "stage_finished",
     "resumed",
+    "extended",
+    "warm_started",
     "sweep_finished",
     "note",
 )
@@ -112,6 +114,7 @@ TRIALS = pa.schema(
         ("parameters", pa.int64()),
         ("nfe", pa.int32()),
         ("config_json", pa.string()),
+        ("taken_from", pa.string()),  # the earlier run whose result it is; null: its own
     ]
 )
 

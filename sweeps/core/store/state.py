@@ -6,10 +6,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.core.store.records import Failure, Note, Played, Rung, TrialRecord
+from sweeps.core.store.records import (
+    Extension,
+    Failure,
+    Note,
+    Past,
+    Played,
+    Rung,
+    TrialRecord,
+)
 from sweeps.core.store.schema import DONE_STATUSES
 
-__all__ = ["Failure", "Note", "Played", "Rung", "SweepState", "TrialRecord", "fold"]
+__all__ = [
+    "Extension",
+    "Failure",
+    "Note",
+    "Past",
+    "Played",
+    "Rung",
+    "SweepState",
+    "TrialRecord",
+    "fold",
+    "fold_sweep",
+]
 
 _ENDED = {
     "completed": "COMPLETED",
@@ -36,6 +55,11 @@ class SweepState:
     finished_at: str | None = None
     exit_code: int | None = None
     resumes: int = 0
+    extensions: list[Extension] = field(default_factory=list)
+    winners: list[str] = field(default_factory=list)  # configurations, each as it was chosen
+    #: Test seeds of winners that another one replaced: looked at before it was chosen.
+    spent_seeds: frozenset[int] = frozenset()
+    past: list[Past] = field(default_factory=list)  # trials of earlier sweeps, best first
 
     @property
     def finished(self) -> bool:
@@ -60,14 +84,15 @@ def fold(events: Iterable[Mapping[str, Any]]) -> SweepState:
         if event["event"] == "note":
             _note(state, event)
         elif trial_id is None:
-            _fold_sweep(state, event)
+            fold_sweep(state, event)
         else:
             trial = state.trials.setdefault(trial_id, TrialRecord(trial_id))
             _fold_trial(state, trial, event)
     return state
 
 
-def _fold_sweep(state: SweepState, event: Mapping[str, Any]) -> None:
+def fold_sweep(state: SweepState, event: Mapping[str, Any]) -> None:
+    """Take an event of the whole sweep into `state`."""
     name = event["event"]
     if name == "sweep_started":
         state.spec = dict(event.get("spec") or {})
@@ -79,6 +104,12 @@ def _fold_sweep(state: SweepState, event: Mapping[str, Any]) -> None:
         state.stages[event["stage"]] = "finished"
     elif name == "selected":
         state.decisions[event["stage"]] = _payload(event)
+        if event["stage"] == "select":
+            _crown(state, event.get("config_ids") or [])
+    elif name == "extended":
+        _extend(state, event)
+    elif name == "warm_started":
+        state.past = [Past.of(plain) for plain in event.get("trials") or ()]
     elif name == "resumed":
         state.resumes += 1
         state.job = dict(event.get("job") or {})
@@ -88,6 +119,38 @@ def _fold_sweep(state: SweepState, event: Mapping[str, Any]) -> None:
         state.finished_at = event["time"]
         state.exit_code = event.get("exit_code")
         _interrupt_live(state)
+
+
+def _crown(state: SweepState, config_ids: list[str]) -> None:
+    """A winner that replaces another one counts only where nobody has looked yet."""
+    if not config_ids or state.winners[-1:] == config_ids[:1]:
+        return
+    if state.winners:
+        state.spent_seeds = frozenset(t.seed for t in _tests(state))
+    state.winners.append(config_ids[0])
+
+
+def _extend(state: SweepState, event: Mapping[str, Any]) -> None:
+    tests = _tests(state)
+    state.extensions.append(
+        Extension(
+            time=event["time"],
+            added=dict(event.get("added") or {}),
+            before=event.get("before", ""),
+            scored=sum(trial.score is not None for trial in tests),
+            seeds=tuple(sorted({trial.seed for trial in tests})),
+        )
+    )
+    state.spec = dict(event.get("spec") or state.spec)
+    state.asked = dict(event.get("trials") or state.asked)
+    state.finished_at = state.exit_code = None
+    for stage in event.get("stages") or ():
+        state.stages.pop(stage, None)
+        state.decisions.pop(stage, None)
+
+
+def _tests(state: SweepState) -> list[TrialRecord]:
+    return [trial for trial in state.trials.values() if trial.stage == "confirm"]
 
 
 def _interrupt_live(state: SweepState) -> None:
@@ -142,6 +205,7 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
         _measure(trial, event)
         trial.status = _ENDED[name]
         trial.ended_at = event["time"]
+        trial.taken_from = event.get("taken_from", trial.taken_from)
         if name == "failed":
             _fail(trial, event)
 

@@ -107,6 +107,7 @@ def _row(
         "parameters": trial.parameters,
         "nfe": trial.nfe,
         "config_json": json.dumps(trial.config, sort_keys=True),
+        "taken_from": trial.taken_from,
         **{
             PARAM_PREFIX + name: param_cell(trial.params.get(name), kind)
             for name, kind in kinds.items()

@@ -11,8 +11,9 @@ from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.rungs import Decision
 from sweeps.core.protocol.stages import NothingSucceeded, TuneStages, enumerate_or
+from sweeps.core.spec.growth import Growth, grow
 from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
-from sweeps.core.store.events import EventLog, read_events
+from sweeps.core.store.events import EventLog, fold, read_events
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import PLAN
 
@@ -168,3 +169,110 @@ def test_a_trial_that_a_rung_stopped_is_not_started_again(tmp_path: Path) -> Non
     milestone = again.milestones[0]
     assert again.judge("equal", milestone, 1.0)[0].go_on
     assert not again.judge("lower", milestone, 0.5)[0].go_on
+
+
+def extended(folder: Path, growth: Growth[Tune]) -> Driver:
+    """The driver that goes on with a sweep to which something was added."""
+    with EventLog(folder, "driver") as log:
+        spec = growth.sweep.to_dict()
+        log.append("extended", spec=spec, added=growth.added, stages=growth.stages)
+        log.append("resumed")
+    return Driver(folder, growth.sweep)
+
+
+def play(driver: Driver, scores: dict[object, float]) -> list[Plan]:
+    """Run to the end; a trial scores what its substeps (the baseline: "-") do."""
+    plans = []
+    while (plan := next(driver.plans, "over")) != "over":
+        assert isinstance(plan, Plan)
+        driver.end(plan, scores[plan.cell.get("world_model.substeps", "-")])
+        plans.append(plan)
+    driver.log.close()
+    return plans
+
+
+FEWER = dataclasses.replace(SMALL, screen=Screen(trials=2, rungs=()))
+MORE = dataclasses.replace(FEWER, screen=Screen(trials=3, rungs=()))
+ALSO = dataclasses.replace(MORE, confirm=Confirm(seeds=(1000, 1001, 1002, 1003), episodes=3))
+
+
+def test_a_winner_that_stays_meets_the_baseline_on_the_added_seeds_too(tmp_path: Path) -> None:
+    first = play(Driver(tmp_path, FEWER), {1: 9.0, 2: 8.0, 4: 7.0, "-": 0.0})
+    second = play(extended(tmp_path, grow(FEWER, ALSO)), {1: 9.0, 2: 8.0, 4: 7.0, "-": 0.0})
+    assert not {p.trial_id for p in first} & {p.trial_id for p in second}
+    new = [p for p in second if p.stage == "confirm"]
+    assert [(p.arm, p.config.seed) for p in new] == [
+        ("flow", 1002), ("mlp", 1002), ("flow", 1003), ("mlp", 1003),
+    ]  # fmt: skip
+    state = fold(read_events(tmp_path))
+    assert len(state.winners) == 1 and state.spent_seeds == frozenset()
+
+
+def test_another_winner_is_tested_where_nobody_has_looked(tmp_path: Path) -> None:
+    first = play(Driver(tmp_path, FEWER), {1: 1.0, 2: 2.0, 4: 3.0, "-": 0.0})
+    tried = {p.cell["world_model.substeps"] for p in first if p.stage == "screen"}
+    (missing,) = {1, 2, 4} - tried
+    scores: dict[object, float] = {1: 1.0, 2: 2.0, 4: 3.0, "-": 0.0} | {missing: 9.0}
+    second = play(extended(tmp_path, grow(FEWER, ALSO)), scores)
+    assert [p.cell["world_model.substeps"] for p in second if p.stage == "screen"] == [missing]
+    # The finalist that is new on both seeds of select; those of before have run there.
+    selected = [
+        (p.cell["world_model.substeps"], p.config.seed) for p in second if p.stage == "select"
+    ]
+    assert selected == [(missing, 100), (missing, 101)]
+    confirmed = [
+        (p.arm, p.config.seed, p.cell.get("world_model.substeps"))
+        for p in second
+        if p.stage == "confirm"
+    ]
+    assert confirmed == [
+        ("flow", 1002, missing), ("mlp", 1002, None), ("flow", 1003, missing), ("mlp", 1003, None),
+    ]  # fmt: skip
+    state = fold(read_events(tmp_path))
+    assert len(state.winners) == 2 and state.spent_seeds == {1000, 1001}
+    assert (state.extensions[0].scored, state.extensions[0].seeds) == (4, (1000, 1001))
+
+
+def test_more_seeds_alone_choose_nothing_again(tmp_path: Path) -> None:
+    wider = dataclasses.replace(FEWER, confirm=ALSO.confirm)
+    play(Driver(tmp_path, FEWER), {1: 1.0, 2: 2.0, 4: 3.0, "-": 0.0})
+    second = play(extended(tmp_path, grow(FEWER, wider)), {1: 1.0, 2: 2.0, 4: 3.0, "-": 0.0})
+    assert [(p.stage, p.config.seed) for p in second] == [
+        ("confirm", 1002), ("confirm", 1002), ("confirm", 1003), ("confirm", 1003),
+    ]  # fmt: skip
+    assert sum(e["event"] == "selected" for e in read_events(tmp_path)) == 2
+
+
+def test_tests_of_a_winner_that_is_replaced_are_not_gone_on_with(tmp_path: Path) -> None:
+    first = Driver(tmp_path, FEWER)
+    scores: dict[object, float] = {1: 1.0, 2: 2.0, 4: 3.0, "-": 0.0}
+    tried = set()
+    while (plan := first.next()).stage != "confirm":
+        tried.add(plan.cell["world_model.substeps"])
+        first.end(plan, scores[plan.cell["world_model.substeps"]])
+    first.log.close()  # all tests are planned, none has begun
+    scores[({1, 2, 4} - tried).pop()] = 9.0
+    second = play(extended(tmp_path, grow(FEWER, ALSO)), scores)
+    assert {p.config.seed for p in second if p.stage == "confirm"} == {1002, 1003}
+    statuses = {
+        t.seed: t.status
+        for t in fold(read_events(tmp_path)).trials.values()
+        if t.stage == "confirm"
+    }
+    assert statuses == {1000: "CANCELLED", 1001: "CANCELLED", 1002: "COMPLETED", 1003: "COMPLETED"}
+
+
+def test_a_resume_within_an_extension_knows_whose_seeds_are_spent(tmp_path: Path) -> None:
+    play(Driver(tmp_path, FEWER), {1: 1.0, 2: 2.0, 4: 3.0, "-": 0.0})
+    growth = grow(FEWER, ALSO)
+    second = extended(tmp_path, growth)
+    while (plan := second.next()).stage != "confirm":
+        second.end(plan, 9.0)
+    second.end(plan, 9.0)
+    second.log.close()
+    third = Driver(tmp_path, growth.sweep)
+    left = play(third, dict.fromkeys([1, 2, 4, "-"], 5.0))
+    assert {p.stage for p in left} == {"confirm"} and plan.trial_id not in {
+        p.trial_id for p in left
+    }
+    assert {p.config.seed for p in left} == {1002, 1003}

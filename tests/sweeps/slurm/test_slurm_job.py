@@ -113,6 +113,19 @@ def test_a_resume_that_is_asked_for_stays_as_it_is(tmp_path: Path) -> None:
     assert slurm.driver_words(again, words, "a:1") == [*words, "--address", "a:1"]
 
 
+def test_a_job_that_comes_again_is_not_started_warm_twice_and_goes_on_extending(
+    tmp_path: Path,
+) -> None:
+    ours = str(run_folder(tmp_path, "20260101T000000-aaaa", "4711"))
+    again = Job(job_id="4711", node="gpu7", restarts=1)
+    for warm in (["--warm-start", "old"], ["--warm-start=old"]):
+        words = [f"results={tmp_path}", *warm, "--yes"]
+        resumed = ["--yes", "--resume", ours, "--address", "a:1"]
+        assert slurm.driver_words(again, words, "a:1") == resumed
+    extending = [f"results={tmp_path}", "--extend", "results/flow_tuning/x", "seeds=9"]
+    assert slurm.driver_words(again, extending, "a:1") == [*extending, "--address", "a:1"]
+
+
 def test_the_head_is_found_by_what_it_wrote(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"head\.json"):
         Head.await_in(tmp_path, patience_s=0.0)
