@@ -22,7 +22,7 @@ TRACKERS: Mapping[str, Callable[[Tracked], Tracker]] = {
 }
 #: All that a trial waits for its trackers, at its end. What they still hold by then they write
 #: when the trial is gone, or lose.
-LONGEST_GOODBYE_S = 1.5
+LONGEST_GOODBYE_S = 1.0
 
 
 class Trackers:
