@@ -22,7 +22,7 @@ INIT_S = 10.0
 #: How long a server may take with the last rows of an online run. They are on the disk by then.
 FINISH_S = 8.0
 #: However slow the machine is, once the input has ended no step may take longer than this.
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 WAITING_ROWS = 10_000
 
 
@@ -87,6 +87,7 @@ class _Run:
             console="off",
             save_code=False,
             disable_git=True,
+            x_save_requirements=False,
             init_timeout=INIT_S,
             finish_timeout=FINISH_S,
             login_timeout=INIT_S,

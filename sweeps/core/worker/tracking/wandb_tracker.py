@@ -45,6 +45,8 @@ class WandbTracker:
             text=True,
             start_new_session=True,
         )
+        if code := self._process.wait():  # it goes on in a process that is not ours
+            raise RuntimeError(f"its process ended with {code}")
         self._send(self._arguments())
         assert self._process.stdout is not None
         self._listener = threading.Thread(
@@ -64,7 +66,6 @@ class WandbTracker:
         self._process.stdin.close()
         if self._listener is not None:
             self._listener.join()
-        self._process.wait()
 
     def _send(self, line: Any) -> None:
         assert self._process is not None and self._process.stdin is not None
