@@ -21,6 +21,7 @@ from sweeps.core.store.events import EventLog
 from tests.sweeps.tiny import PLAN
 
 WHERE = {"attempt": 1, "env_steps": 0, "log_path": "logs/a-001.log"}
+HEARTBEAT = WHERE | {"epoch": 151, "score": 25.5, "wall_time_s": 3600.0}
 REMAINING = Remaining(PLAN, forecast(PLAN, check(PLAN), 2, Correction()), Correction())
 
 
@@ -52,7 +53,7 @@ def main(folder: Path) -> None:
             print(here.metrics, flush=True)
             while True:
                 time.sleep(0.1)
-                recorder.progressed(running, WHERE | {"epoch": 151, "score": 25.5})
+                recorder.progressed(running, HEARTBEAT)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sweeps.core.driver.gauges import GAUGES, Gauges
 from sweeps.core.store.schema import STATUSES
-from tests.sweeps.driver.exporting_driver import REMAINING, WHERE, recorded
+from tests.sweeps.driver.exporting_driver import HEARTBEAT, REMAINING, recorded
 from tests.sweeps.tiny import ROOT, environment
 
 SWEEP = "flow_tuning"
@@ -32,7 +32,7 @@ def test_the_gauges_say_how_the_sweep_stands(
     with gauges:
         running = next(t.trial_id for t in recorder.trials() if t.status == "RUNNING")
         for _ in range(8):
-            recorder.progressed(running, WHERE | {"epoch": 151, "score": 25.5})
+            recorder.progressed(running, HEARTBEAT)
         now += 4.0
         seen = {(s.name, s.tags.get("status", "")): s.value for s in gauges.samples()}
         now += 4.0
@@ -59,7 +59,7 @@ def test_gauges_that_fail_are_told_of_once_and_the_sweep_goes_on(tmp_path: Path)
     with Gauges(SWEEP, gone, recorder, REMAINING, said.append, period_s=0.01) as gauges:
         gauges._thread.join(10)
         running = next(t.trial_id for t in recorder.trials() if t.status == "RUNNING")
-        recorder.progressed(running, WHERE | {"epoch": 160, "score": 26.0})
+        recorder.progressed(running, HEARTBEAT | {"score": 26.0})
     assert len(said) == 1 and said[0].startswith("WARN no more metrics for Prometheus: ")
     assert recorder.state.trials[running].score == 26.0
 
