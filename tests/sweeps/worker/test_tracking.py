@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from leaks import hits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 from wandb_files import records
@@ -38,6 +39,7 @@ from sweeps.core.worker.triallog import TrialLog
 from tests.sweeps.tiny import ROOT, asked, environment
 
 EPOCHS = 12
+KEY = "canary-5e6f7a".ljust(40, "0")
 ENV_STEPS = 8 * 4  # of an epoch
 #: All that tracking may add to a trial.
 MOST_S = 2.0
@@ -244,7 +246,7 @@ def wandb_words(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str,
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         extra = {} if request.param == "offline" else {"WANDB_BASE_URL": url}
         mode = "offline" if request.param == "offline" else "online"
-        yield f"wandb={mode}", {"WANDB_API_KEY": "0" * 40} | extra
+        yield f"wandb={mode}", {"WANDB_API_KEY": KEY} | extra
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float) -> None:
@@ -281,6 +283,7 @@ def test_wandb_offline_or_out_of_reach_holds_a_trial_up_for_two_seconds_at_most_
     assert offline.name.startswith("offline-run-")
     rows = history(records(offline), "epoch")
     assert rows == [(epoch * ENV_STEPS, epoch) for epoch in range(1, EPOCHS + 1)]
+    assert hits(KEY, [tmp_path]) == []
 
 
 def test_the_goodbye_leaves_room_below_what_tracking_may_take() -> None:
