@@ -46,7 +46,7 @@ def job(kind: str, folder: Path) -> Job:
         arm="mlp",
         stage="confirm",
         sweep="toy",
-        wandb="off",
+        trackers={},
         epochs=config.epochs,
         progress="env_steps",
         budget=config.epochs * 32,

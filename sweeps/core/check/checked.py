@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.folder import check_name
 
 MAX_TRIALS = 10_000
+INSTALL_TENSORBOARD = "pip install -c constraints.txt -e '.[tensorboard]'"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def wrong_rules(sweep: Sweep, many: bool) -> Iterator[str]:
             yield f"axis {axis} is empty: give at least one value"
         if axis in sweep.fixed:
             yield f"{axis} is an axis and fixed to {sweep.fixed[axis]!r} as well"
+    if sweep.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        yield f"tensorboard=true needs a package that is not installed: {INSTALL_TENSORBOARD}"
     total = sum(sweep.planned_trials().values())
     if total > MAX_TRIALS and not many:
         yield f"{total} trials are planned; --yes if more than {MAX_TRIALS} are meant"

@@ -100,7 +100,7 @@ class Engine:
     def _job(self, plan: Plan) -> dict[str, Any]:
         resources = ladder.fitting(plan.resources, _node_memory_bytes())
         plan = dataclasses.replace(plan, resources=resources)
-        return make_job(plan, self._folder, self._sweep.name, self._sweep.wandb).to_dict()
+        return make_job(plan, self._folder, self._sweep.name, self._sweep.trackers).to_dict()
 
     def _on_error(self, error: Exception) -> None:
         # Kept for the end; the trials save and stop.

@@ -49,7 +49,7 @@ def conclude(
         print(f"error: analysis failed: {type(error).__name__}: {error}", file=sys.stderr)
         print(f"the results are in {shown}", file=sys.stderr)
         return ExitCode.ERROR if code == ExitCode.OK else code
-    console.page("\n".join(lines), always=True)
+    console.page("\n".join([*lines, *parts.tracked(sweep, folder, shown)]), always=True)
     return code
 
 

@@ -210,13 +210,14 @@ class _Run:
                 self.connected = True
                 if not ray_cluster.local:
                     ray_cluster.require(self.checked.largest.resources)
-                self.console.page(self._monitoring(ray_cluster.dashboard))
+                self.console.page(self._monitoring(ray_cluster))
                 self._run_stages()
         except BaseException as error:  # noqa: BLE001 - the main thread tells of it
             self.error = error
 
     def _run_stages(self) -> None:
         from sweeps.core.driver.engine import Engine
+        from sweeps.core.driver.gauges import Gauges
 
         stages = self._stages()
         on_gpu = self.checked.largest.resources.num_gpus > 0
@@ -233,7 +234,8 @@ class _Run:
         )
         remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction)
         self.console.watch(self.sweep, self.recorder, remaining)
-        engine.run(stages)
+        with Gauges(self.sweep.name, self.folder.path, self.recorder, remaining, self._say):
+            engine.run(stages)
 
     def _say(self, text: str) -> None:
         self.console.page(text, always=True)
@@ -307,11 +309,15 @@ class _Run:
         go_on = f"python sweeps/{self.sweep.name}.py --resume {self._shown_folder}"
         print(f"what was reached is saved; go on with: {go_on}", file=sys.stderr)
 
-    def _monitoring(self, dashboard: str) -> str:
+    def _monitoring(self, ray_cluster: cluster.Cluster) -> str:
         follow = f"python -m analysis status {self._shown_folder}"
         token = f"token: {auth.shown_token()}" if cluster.asks_for_token() else ""
         return "\n".join(
-            [parts.row("dashboard", f"{dashboard}   {token}"), parts.row("follow", follow)]
+            [
+                parts.row("dashboard", f"{ray_cluster.dashboard}   {token}"),
+                *([parts.row("prometheus", ray_cluster.metrics)] if ray_cluster.metrics else []),
+                parts.row("follow", follow),
+            ]
         )
 
     @property

@@ -25,9 +25,13 @@ CONNECT_S = 5.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connection to Ray. `nodes` are the resources of each node, memory in bytes."""
+    """A connection to Ray. `nodes` are the resources of each node, memory in bytes.
+
+    `metrics` is where Prometheus finds what this process exports; '' where nothing does.
+    """
 
     dashboard: str
+    metrics: str
     nodes: tuple[dict[str, float], ...]
     local: bool
 
@@ -137,8 +141,11 @@ def connected(address: str | None) -> Iterator[Cluster]:
         patience = {"env_vars": {PATIENCE: SETTINGS[PATIENCE]}}
         info = ray.init(address=address, runtime_env=patience, **common)
     try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield Cluster(_dashboard(info), tuple(nodes), local=address is None)
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        here = ray.get_runtime_context().get_node_id()
+        metrics = next((_metrics(node) for node in alive if node["NodeID"] == here), "")
+        nodes = tuple(node["Resources"] for node in alive)
+        yield Cluster(_dashboard(info), metrics, nodes, local=address is None)
     finally:
         shut_down()
 
@@ -150,6 +157,11 @@ def shut_down() -> None:
     ours = psutil.Process().children(recursive=True) if ray.is_initialized() else []
     ray.shutdown()
     end_processes(ours)
+
+
+def _metrics(node: dict[str, Any]) -> str:
+    port = node.get("MetricsExportPort")
+    return f"http://{node['NodeManagerAddress']}:{port}/metrics" if port else ""
 
 
 def _dashboard(info: Any) -> str:

@@ -56,6 +56,18 @@ def failures(trials: Sequence[TrialRecord], most: int = 5) -> list[str]:
     return lines + ([f"... and {len(failed) - most} more"] if len(failed) > most else [])
 
 
+def tracked(sweep: Sweep, folder: Path, shown: Path) -> list[str]:
+    """How to see what trackers wrote into `folder`, which is called `shown`."""
+    lines = []
+    offline = sum(1 for _ in (folder / "wandb").glob("offline-run-*"))
+    if "wandb" in sweep.trackers and offline:
+        runs = "1 offline run is" if offline == 1 else f"{offline} offline runs are"
+        lines.append(row("wandb", f"{runs} here only; wandb sync {shown}/wandb/offline-run-*"))
+    if "tensorboard" in sweep.trackers:
+        lines.append(row("events", f"tensorboard --logdir {shown}/tensorboard"))
+    return lines
+
+
 def interrupted_page(
     sweep: Sweep, folder: Path, cause: str, trials: Sequence[TrialRecord], more: str = ""
 ) -> str:

@@ -21,6 +21,8 @@ HOST_HEADROOM = 1.25
 MEMORY_STEP_BYTES = 256 * 2**20
 # Context, kernels and allocator slack of a CUDA process, beside what the estimate counts.
 CUDA_PROCESS_BYTES = 1536 * 2**20
+# W&B's processes beside a trial: its Python, its service, its monitor.
+WANDB_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def _plan(
 def needed(config: RunConfig, cost: Cost, sweep: Sweep, gpu_bytes: int = 0) -> Resources:
     """CPUs by threads, memory by the estimate, a GPU or the share of one that the trial fills."""
     wanted = int(HOST_HEADROOM * cost.host_memory_bytes)
+    wanted += WANDB_BYTES if "wandb" in sweep.trackers else 0
     memory = -(-wanted // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
     if sweep.memory_per_trial:
         memory = round(sweep.memory_per_trial * 2**30)

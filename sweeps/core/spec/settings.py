@@ -84,6 +84,12 @@ def _wandb(name: str, value: Any) -> str:
     return value
 
 
+def _switch(name: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise UsageError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
 _SHARED = {
     "trial.cpus": Setting("cpus_per_trial", lambda n, v: _number(n, v, 0), "CPUs a trial"),
     "trial.gpus": Setting(
@@ -93,6 +99,7 @@ _SHARED = {
         "memory_per_trial", lambda n, v: _number(n, v, 0), "host memory a trial, in GiB"
     ),
     "wandb": Setting("wandb", _wandb, "off, offline or online; one run a trial"),
+    "tensorboard": Setting("tensorboard", _switch, "true: event files, one run a trial"),
 }
 TUNE_SETTINGS: dict[str, Setting] = {
     "screen.trials": Setting("screen.trials", _whole, "configurations tried"),

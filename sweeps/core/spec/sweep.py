@@ -54,12 +54,19 @@ class Sweep:
     gpus_per_trial: float = 0.0  # 0: from the configuration
     memory_per_trial: float = 0.0  # GiB; 0: from the configuration
     wandb: str = "off"
+    tensorboard: bool = False
     goal: str = ""  # the question, in a sentence
 
     @property
     def candidates(self) -> tuple[str, ...]:
         """The arms that are compared with the baseline."""
         return tuple(arm for arm in self.arms if arm != self.baseline)
+
+    @property
+    def trackers(self) -> dict[str, str]:
+        """The mode of every tracker that is asked for, by its name."""
+        asked = {"wandb": self.wandb, "tensorboard": "on" if self.tensorboard else "off"}
+        return {name: mode for name, mode in asked.items() if mode != "off"}
 
     def preset_of(self, arm: str) -> str:
         """The presets of an arm, left to right."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class Job:
     arm: str
     stage: str
     sweep: str
-    wandb: str
+    trackers: dict[str, str]  # the mode of each that is asked for
     epochs: int
     progress: str  # the key of a result that says how far it is
     budget: int  # of `progress`
@@ -38,7 +39,7 @@ class Job:
         return dataclasses.asdict(self)
 
 
-def make_job(plan: Plan, folder: Path, sweep: str, wandb: str) -> Job:
+def make_job(plan: Plan, folder: Path, sweep: str, trackers: Mapping[str, str]) -> Job:
     """The job of a planned trial in the run folder `folder`."""
     return Job(
         trial_id=plan.trial_id,
@@ -47,7 +48,7 @@ def make_job(plan: Plan, folder: Path, sweep: str, wandb: str) -> Job:
         arm=plan.arm,
         stage=plan.stage,
         sweep=sweep,
-        wandb=wandb,
+        trackers=dict(trackers),
         epochs=plan.config.epochs,
         progress=plan.progress,
         budget=plan.budget,

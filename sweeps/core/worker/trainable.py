@@ -32,7 +32,7 @@ from sweeps.core.worker.exits import write_exit
 from sweeps.core.worker.failures import failure_class, last_line
 from sweeps.core.worker.jobs import Job
 from sweeps.core.worker.stop_signal import StopSignal
-from sweeps.core.worker.tracker import NoTracker, Tracker, open_tracker
+from sweeps.core.worker.tracking.trackers import Trackers
 from sweeps.core.worker.triallog import TrialLog
 from sweeps.core.worker.watchdog import Limits, Watchdog
 
@@ -92,12 +92,12 @@ class _Attempt:
     stop: StopSignal
     log: TrialLog
     state: TrainState | None = None
-    tracker: Tracker = field(default_factory=NoTracker)
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         self.began = self.reported_at = self.saved_at = time.monotonic()
         self.save_took = 0.0
+        self.trackers: Trackers | None = None
         self.watchdog = Watchdog(self.limits, self.log.warning, self._last_words)
 
     def result(self) -> dict[str, Any]:
@@ -136,7 +136,9 @@ class _Attempt:
             SeriesWriter(
                 self.job.folder_path, self.job.trial_id, self.attempt, dtypes=dtypes
             ) as self.series,
-            open_tracker(self.job, state.config, self.log) as self.tracker,
+            Trackers(
+                self.job, state.config, self.log, start=getattr(state, self.job.progress)
+            ) as self.trackers,
         ):
             self._tell(state, kind="started", gpu=gpu_name(state.config))
             self.watchdog.follow(lambda: _moved(state))
@@ -190,7 +192,8 @@ class _Attempt:
     def _take(self, state: TrainState, report: Report) -> None:
         where = {"epoch": report.epoch, "env_steps": report.env_steps}
         self.series.report(where | dict(report.metrics))
-        self.tracker.log(report)
+        if self.trackers:
+            self.trackers.log(report)
         evaluated = bool(report.evaluations)
         for evaluation in report.evaluations:
             self.series.evaluation(
@@ -250,7 +253,7 @@ class _Attempt:
             "host_memory_bytes": self.watchdog.memory_peak_bytes or None,
             "wall_time_s": time.monotonic() - self.began,
             "log_path": self.log.relative_path,
-            **self.tracker.place,
+            **(self.trackers.place if self.trackers else {}),
         }
 
     def _finish(self, state: TrainState) -> dict[str, Any]:

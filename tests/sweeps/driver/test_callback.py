@@ -44,7 +44,7 @@ class Setting:
         self.callback = EventCallback(self.recorder, retries, self.errors.append)
 
     def of(self, plan: Plan, folder: Path, error: Exception | None = None) -> Any:
-        config = make_job(plan, folder, "flow_tuning", "off").to_dict()
+        config = make_job(plan, folder, "flow_tuning", {}).to_dict()
         path = folder / "error.pkl"
         path.write_bytes(pickle.dumps(error))
         # Tune's own answer comes from a copy that is not there yet.
@@ -141,7 +141,7 @@ def test_rungs_of_a_run_from_a_dataset_are_counted_in_epochs(tmp_path: Path) -> 
         plan = make_plan(offline, "flow", "screen", cell, 0)
         assert (plan.progress, plan.budget, plan.budget_text) == ("epoch", 40, "40 epochs")
         recorder.planned(plan)
-        config = make_job(plan, tmp_path, "flow_tuning", "off").to_dict()
+        config = make_job(plan, tmp_path, "flow_tuning", {}).to_dict()
         trial: Any = SimpleNamespace(config=config, get_error=lambda: None)
         for epoch in (5, 10):
             result = {"kind": "evaluated", "attempt": 1, "epoch": epoch, "env_steps": 0}

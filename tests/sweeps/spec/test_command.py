@@ -103,6 +103,7 @@ def test_flags_take_their_value_with_or_without_an_equals_sign() -> None:
         (["screen.reduction=1"], ["screen.reduction must be a number above 1, got 1"]),
         (["screen.margin=-1"], ["screen.margin must be a number of at least 0, got -1"]),
         (["wandb=yes"], ["wandb must be one of off, offline, online, got 'yes'"]),
+        (["tensorboard=1"], ["tensorboard must be true or false, got 1"]),
         (["wandb_api_key=x"], ["wandb_api_key looks like a secret"]),
         (["task=cheetah"], ["unknown task 'cheetah'; known: point-mass"]),
         (["preset=laptpo"], ["unknown preset 'laptpo'; known: laptop"]),

@@ -25,7 +25,7 @@ STILL = [f"optim.{name}=1e-30" for name in ("wm_lr", "actor_lr", "critic_lr", "f
 
 def ended(plan: Plan, folder: Path, stop_after: int) -> dict[str, object]:
     """The last result of a trial that is asked to stop after so many epochs."""
-    job = make_job(plan, folder, "toy", "off")
+    job = make_job(plan, folder, "toy", {})
     state = TrainState.start(plan.config)
     with TrialLog(folder, job.trial_id, 1) as log:
         attempt = _Attempt(job, 1, StopSignal(folder / "stop"), log, state)
