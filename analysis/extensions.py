@@ -1,4 +1,4 @@
-"""What it does to a verdict that its sweep was extended, in plain sentences.
+"""What it does to a verdict that there were looks before it, in plain sentences.
 
 Intervals and p values hold for a number of seeds, and for arms, that were settled before any result
 was seen. Whoever adds seeds until the answer pleases finds a difference more often than 1 time in
@@ -19,7 +19,12 @@ _SEEDS = "confirm.seeds"
 def looks(frames: Frames) -> list[str]:
     """A sentence for every way in which a look at results may have shaped the verdict."""
     seen = [extension for extension in frames.extensions if extension.scored]
-    return [*_more_seeds(frames, seen), *_more_arms(seen), *_chosen_again(frames, seen)]
+    return [
+        *_more_seeds(frames, seen),
+        *_more_arms(seen),
+        *_chosen_again(frames, seen),
+        *_tested_before(frames),
+    ]
 
 
 def _more_seeds(frames: Frames, seen: list[Extension]) -> list[str]:
@@ -61,6 +66,17 @@ def _chosen_again(frames: Frames, seen: list[Extension]) -> list[str]:
         text + f"{new} took the place of {old}. The verdict is on test seeds that nothing had run "
         "on before; runs on the earlier ones stay in the tables and do not count. It is verdict "
         f"{len(frames.winners)} of this sweep: each is wrong with a chance of up to {ALPHA:.0%}."
+    ]
+
+
+def _tested_before(frames: Frames) -> list[str]:
+    started = frames.events.loc[frames.events["event"] == "warm_started", "payload"]
+    return [
+        f"Warm start: test seeds {', '.join(map(str, payload['tested']))} were used before, by the "
+        "sweeps that this one learned from. Its screen did not see those results, but whoever "
+        "asked for it may have; only on other seeds is a verdict independent of theirs."
+        for payload in started
+        if payload.get("tested")
     ]
 
 

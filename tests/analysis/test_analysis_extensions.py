@@ -4,17 +4,16 @@ import math
 from typing import Any
 
 import analysis
-from tests.analysis.conftest import Factory, SweepFolder
 
 TUNE = {"kind": "tune", "baseline": "mlp", "confirm": {"seeds": [1000, 1001, 1002]}}
 
 
-def extend(sweep: SweepFolder, added: dict[str, str], spec: dict[str, Any], *stages: str) -> None:
+def extend(sweep: Any, added: dict[str, str], spec: dict[str, Any], *stages: str) -> None:
     sweep.log.append("extended", spec=spec, added=added, stages=stages, before="sweep-1.yaml")
     sweep.log.append("resumed")
 
 
-def test_with_another_winner_the_verdict_is_on_the_fresh_seeds_alone(new_sweep: Factory) -> None:
+def test_with_another_winner_the_verdict_is_on_the_fresh_seeds_alone(new_sweep) -> None:
     sweep = new_sweep(spec=TUNE)
     sweep.log.append("selected", stage="select", config_ids=["cold"])
     for seed in (1000, 1001, 1002):
@@ -45,7 +44,7 @@ def test_with_another_winner_the_verdict_is_on_the_fresh_seeds_alone(new_sweep: 
 
 
 def test_with_the_winner_that_was_all_seeds_count_and_the_looks_are_told(
-    new_sweep: Factory,
+    new_sweep,
 ) -> None:
     sweep = new_sweep(spec=TUNE)
     for round_, seeds in enumerate(((1000, 1001), (1002, 1003))):
@@ -65,7 +64,7 @@ def test_with_the_winner_that_was_all_seeds_count_and_the_looks_are_told(
 
 
 def test_arms_that_are_added_after_a_look_are_told_and_before_it_are_not(
-    new_sweep: Factory,
+    new_sweep,
 ) -> None:
     sweep = new_sweep(spec={"kind": "compare", "baseline": "mlp"})
     extend(sweep, {"arms": "flow_v1"}, {"kind": "compare", "baseline": "mlp"}, "confirm")
@@ -80,7 +79,7 @@ def test_arms_that_are_added_after_a_look_are_told_and_before_it_are_not(
     assert "Arms were added after a look" in page and "extended 2 times" in page
 
 
-def test_what_an_extension_will_plan_counts_as_still_to_come(new_sweep: Factory) -> None:
+def test_what_an_extension_will_plan_counts_as_still_to_come(new_sweep) -> None:
     from analysis.status import unplanned
 
     sweep = new_sweep(start=False)
@@ -93,3 +92,10 @@ def test_what_an_extension_will_plan_counts_as_still_to_come(new_sweep: Factory)
     assert unplanned(sweep.frames(finish=False)) == 4
     sweep.log.append("stage_finished", stage="confirm")
     assert unplanned(analysis.load(sweep.path)) == 0
+
+
+def test_test_seeds_of_the_sweeps_that_were_learned_from_are_told(new_sweep) -> None:
+    sweep = new_sweep()
+    sweep.log.append("warm_started", path="results", trials=[], tested=[1000, 1001])
+    (sentence,) = analysis.looks(sweep.frames(finish=False))
+    assert sentence.startswith("Warm start: test seeds 1000, 1001 were used before")

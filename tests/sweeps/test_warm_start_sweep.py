@@ -101,3 +101,5 @@ def test_the_page_says_what_is_used_and_why_the_rest_is_not(runs: tuple[Path, Pa
     assert "on a seed that is kept for select or confirm" in said
     assert "screening only: the study begins with 3 observations" in said
     assert "3 scores in rungs" in said
+    assert "WARN warm start: test seeds 1000 were used by the sweeps that this one learns" in said
+    assert "test seeds 1000 were used before" in (runs[1] / "report.html").read_text()

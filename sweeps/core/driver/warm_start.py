@@ -32,12 +32,16 @@ MOST_RUNS = 5
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Trials that fit, best first; how many each run has and gave; why others were left out."""
+    """Trials that fit, best first; how many each run has and gave; why others were left out.
+
+    `tested` are test seeds of the new sweep on which runs that gave any have compared before.
+    """
 
     path: Path
     trials: tuple[Past, ...]
     runs: Mapping[str, tuple[int, int]]
     left_out: Mapping[str, Mapping[str, int]]
+    tested: tuple[int, ...]
     warnings: tuple[str, ...]
 
     def event(self) -> dict[str, Any]:
@@ -47,6 +51,7 @@ class WarmStart:
             "trials": [trial.to_dict() for trial in self.trials],
             "runs": {run: list(numbers) for run, numbers in self.runs.items()},
             "left_out": self.left_out,
+            "tested": self.tested,
         }
 
     def rows(self, sweep: Tune) -> list[str]:
@@ -80,6 +85,7 @@ def look_back(sweep: Sweep, path: Path, here: Mapping[str, Any]) -> WarmStart:
     found: dict[str, Past] = {}
     numbers: dict[str, tuple[int, int]] = {}
     left_out: dict[str, Counter[str]] = {}
+    compared: dict[str, set[int]] = {}
     for run in runs:
         events = read_events(run)
         values = _values(events)
@@ -96,14 +102,22 @@ def look_back(sweep: Sweep, path: Path, here: Mapping[str, Any]) -> WarmStart:
                     left_out[other.run]["known from another run"] += 1
                 found[seen.trial_id] = seen
         left_out[name] = reasons
+        compared[name] = {t.seed for t in records.values() if t.stage == "confirm" and t.attempt}
         numbers[name] = (len(records), 0)
     used = Counter(trial.run for trial in found.values())
     numbers = {run: (all_of, used[run]) for run, (all_of, _) in numbers.items()}
     warnings = [*_other_code([run for run in numbers if used[run]], here)]
+    seen_seeds = set().union(*(compared[run] for run in numbers if used[run]))
+    tested = tuple(seed for seed in sweep.confirm.seeds if seed in seen_seeds)
+    if tested:
+        warnings.append(
+            f"warm start: test seeds {', '.join(map(str, tested))} were used by the sweeps that "
+            "this one learns from; confirm.seeds=[...] with others gives an independent verdict"
+        )
     if not found:
         warnings.append(f"--warm-start {path}: no trial there fits, the sweep starts cold")
     trials = tuple(best_first(found.values()))
-    return WarmStart(path, trials, numbers, left_out, tuple(warnings))
+    return WarmStart(path, trials, numbers, left_out, tested, tuple(warnings))
 
 
 def taken_over(folder: Path, recorder: Recorder, trial_id: str) -> bool:
