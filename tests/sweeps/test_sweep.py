@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
 import pytest
 
 from flowpwm.compose import from_dict
@@ -21,7 +20,7 @@ from flowpwm.train import train
 from sweeps.core.store.compact import read_tables
 from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
-from tests.sweeps.tiny import SIZES, SWEEP, Process, latest, state_of
+from tests.sweeps.tiny import SIZES, SWEEP, Process, alive, latest, science, state_of
 
 CANARY = "canary-7f3c9d"
 
@@ -92,20 +91,6 @@ def status_of(url: str) -> int:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def science(table: pa.Table, but: re.Pattern[str] | None = None) -> list[dict[str, object]]:
-    """The rows without what differs between equal runs (attempts, times, rates, memory)."""
-    free = re.compile(r"attempt|time|rate/|memory|_at$|log_path|wall")
-    names = [name for name in table.column_names if not free.search(name)]
-    names = [name for name in names if but is None or not but.search(name)]
-    return (
-        table.select(names)
-        .sort_by(
-            [("trial_id", "ascending"), *([("epoch", "ascending")] if "epoch" in names else [])]
-        )
-        .to_pylist()
-    )
 
 
 def test_a_sweep_ends_with_a_verdict_tables_and_a_report(pair: tuple[Finished, Finished]) -> None:
@@ -196,11 +181,6 @@ def test_no_process_is_left(pair: tuple[Finished, Finished], seen: dict[str, obj
     tree = seen["tree"]
     assert isinstance(tree, list) and len(tree) > 5
     assert alive(tree) == []
-
-
-def alive(tree: list[psutil.Process]) -> list[psutil.Process]:
-    _, left = psutil.wait_procs(tree, timeout=10)
-    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
 def running_worker(process: Process) -> tuple[str, int]:

@@ -96,21 +96,18 @@ def _nearest(place: Path) -> Path:
 
 
 def results_place(options: Options) -> Path:
-    """Where results will lie. Refuses a folder that cannot be written, without making it."""
+    """Where results will lie. Raises StorageError where that cannot be written; makes nothing."""
     place = _nearest(options.resume or options.results)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write results to {options.results}: {place} is not writable")
+        raise StorageError(f"cannot write results to {options.results}: {place} is not writable")
     return place
 
 
 def own_folder(sweep: Sweep, options: Options) -> RunFolder:
     """A new run folder, or the one that is resumed, owned by this process.
 
-    Raises FolderOwned where another one lives in it, UsageError where it cannot be made.
+    Raises FolderOwned where another one lives in it, StorageError where it cannot be made.
     """
     if options.resume is not None:
         return RunFolder(options.resume.resolve()).claim()
-    try:
-        return create_run_folder(options.results, sweep.name)
-    except StorageError as error:
-        raise UsageError(str(error)) from error
+    return create_run_folder(options.results, sweep.name)
