@@ -58,7 +58,7 @@ def test_a_single_flipped_bit_is_noticed(saved: tuple[RunConfig, Path], tmp_path
     rng = np.random.default_rng(0)
     for name in ("agent.pt", "training.pt"):
         data = bytearray((folder / name).read_bytes())
-        for position in rng.integers(len(data), size=20):
+        for position in rng.integers(len(data), size=100):
             flipped = data.copy()
             flipped[position] ^= 1 << int(rng.integers(8))
             (folder / name).write_bytes(flipped)

@@ -20,11 +20,12 @@ from flowpwm.train import train
 from sweeps.core.store.compact import read_tables
 from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
+from tests.sweeps.chaos import running_workers
 from tests.sweeps.tiny import SIZES, SWEEP, Process, alive, latest, science, state_of
 
 CANARY = "canary-7f3c9d"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
 class Finished:
@@ -185,12 +186,7 @@ def test_no_process_is_left(pair: tuple[Finished, Finished], seen: dict[str, obj
 
 def running_worker(process: Process) -> tuple[str, int]:
     """A trial that runs and has a checkpoint, and the process it runs in."""
-    folder = latest(process.cwd)
-    for trial in state_of(folder).trials.values():
-        if trial.status == "RUNNING" and 10 <= trial.epochs_done < 70 and trial.log_path:
-            text = (folder / trial.log_path).read_text()
-            return trial.trial_id, int(re.findall(r"process (\d+)", text)[-1])
-    return "", 0
+    return next(iter(running_workers(latest(process.cwd), 10, 70).items()), ("", 0))
 
 
 @pytest.mark.fault
@@ -247,6 +243,7 @@ def test_a_sweep_survives_a_signal_a_killed_worker_and_a_killed_driver(
 
 
 @pytest.mark.fault
+@pytest.mark.long
 def test_failed_trials_are_rows_and_the_others_go_on(tmp_path: Path) -> None:
     words = [
         *SIZES,
@@ -293,6 +290,7 @@ def test_failed_trials_are_rows_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.long
 def test_a_second_signal_stops_at_once_and_a_group_wide_ctrl_c_is_one_signal(
     tmp_path: Path,
 ) -> None:

@@ -14,17 +14,27 @@ BALLAST = "ballast"
 
 
 @contextmanager
-def small_disk(place: Path, size: str = "5m") -> Iterator[Path]:
-    """A tmpfs of this size at `place`; the test is skipped where that is not permitted."""
+def mounted(place: Path, size: str) -> Iterator[Path | None]:
+    """A tmpfs of this size at `place`; None where that is not permitted."""
     place.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system is not permitted here")
+        yield None
+        return
     try:
         yield place
     finally:
         # Lazily: a process of a test that failed may still be in it.
         subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextmanager
+def small_disk(place: Path, size: str = "5m") -> Iterator[Path]:
+    """`mounted` for a test, which is skipped where that is not permitted."""
+    with mounted(place, size) as disk:
+        if disk is None:
+            pytest.skip("mounting a small file system is not permitted here")
+        yield disk
 
 
 def remount(place: Path, mode: str) -> None:

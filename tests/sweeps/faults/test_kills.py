@@ -1,11 +1,12 @@
 """Processes killed at chosen points (F3, F4): nothing is lost, nothing is there twice."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from flowpwm.storage import verify
-from sweeps.core.store.compact import read_tables
+from sweeps.core.store.compact import compact, read_tables
 from sweeps.core.store.series import read_series
 from tests.sweeps.faults.processes import (
     EPOCHS,
@@ -18,7 +19,7 @@ from tests.sweeps.faults.processes import (
     train,
 )
 from tests.sweeps.faults.steps import Kill, KillBefore, Nothing
-from tests.sweeps.store.conftest import write_sweep
+from tests.sweeps.store.conftest import write_sweep, write_trial
 
 pytestmark = pytest.mark.fault
 
@@ -39,18 +40,9 @@ POINTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A run that nothing happened to, and its steps."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    result, names = Child(train, folder, Nothing(), {}).end()
-    assert (result["outcome"], result["epoch"]) == ("completed", EPOCHS)
-    return folder, names
-
-
 @pytest.mark.parametrize(("step", "nth", "epoch"), POINTS.values(), ids=POINTS)
 def test_a_trial_killed_around_a_checkpoint_goes_on_to_the_bit(
-    step: str, nth: int, epoch: int, steps: tuple[Path, list[str]], tmp_path: Path
+    step: str, nth: int, epoch: int, expected: dict[str, list], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     child = Child(train, folder, KillBefore(step, nth), {})
@@ -58,7 +50,7 @@ def test_a_trial_killed_around_a_checkpoint_goes_on_to_the_bit(
     rows = read_series(folder, "reports")["epoch"].to_pylist()
     assert rows == list(range(1, 5 if step == f"write {ROWS}" else 6))  # rows come first
     assert run(folder)["outcome"] == "completed"
-    assert learned(folder) == learned(steps[0])
+    assert learned(folder) == expected
     again = read_series(folder, "reports")
     epochs = [r["epoch"] for r in again.to_pylist() if r["attempt"] == 2]
     assert epochs == list(range(epoch + 1, EPOCHS + 1))
@@ -69,11 +61,9 @@ def test_a_trial_killed_around_a_checkpoint_goes_on_to_the_bit(
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_trial_killed_before_any_of_its_steps_goes_on_to_the_bit(
-    steps: tuple[Path, list[str]], tmp_path: Path
+    whole: tuple[Path, list[str]], expected: dict[str, list], tmp_path: Path
 ) -> None:
-    whole, names = steps
-    expected = learned(whole)
-    for n, name in enumerate(names):
+    for n, name in enumerate(whole[1]):
         folder = tmp_path / str(n)
         child = Child(train, folder, Kill(n), {})
         assert child.end() is None and child.code == -9, name
@@ -86,14 +76,15 @@ def test_a_trial_killed_before_any_of_its_steps_goes_on_to_the_bit(
 def test_a_compaction_killed_before_any_of_its_steps_leaves_old_or_new_tables(
     earlier: bool, tmp_path: Path
 ) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    write_sweep(first)
+    if earlier:
+        compact(first)
+        write_trial(first, "c1-s0", 2, range(8, 9))
+
     def sweep(name: str) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        write_sweep(folder)
-        if earlier:
-            Child(compacted, folder, Nothing()).end()
-            (folder / "events" / "driver-0001.jsonl").write_bytes(b"")
-        return folder
+        return shutil.copytree(first, tmp_path / name)
 
     def tables(folder: Path) -> list[list[dict]]:
         found = read_tables(folder)
