@@ -22,7 +22,12 @@ from sweeps.core.pages.start import start_page
 from sweeps.core.spec.command import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
-from sweeps.core.store.folder import RunFolder, StorageError, create_run_folder
+from sweeps.core.store.folder import (
+    RunFolder,
+    StorageError,
+    create_run_folder,
+    probe_writable,
+)
 
 #: A sweep that will fill more of the free disk than this is warned of.
 DISK_SHARE = 0.8
@@ -109,5 +114,6 @@ def own_folder(sweep: Sweep, options: Options) -> RunFolder:
     Raises FolderOwned where another one lives in it, StorageError where it cannot be made.
     """
     if options.resume is not None:
+        probe_writable(options.resume)
         return RunFolder(options.resume.resolve()).claim()
     return create_run_folder(options.results, sweep.name)

@@ -171,6 +171,7 @@ class Watchdog:
     def follow(self, progress: Progress) -> None:
         """Look for a hang from now on: `progress` gives the epoch and other counts that rise."""
         self._progress = progress
+        self._set_timer()
 
     @contextlib.contextmanager
     def excused(self) -> Iterator[None]:
@@ -181,6 +182,8 @@ class Watchdog:
             yield
         finally:
             self._excused -= 1
+            if self._progress is not None and not self._excused:
+                self._set_timer()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -211,12 +214,14 @@ class Watchdog:
             message = f"nothing moved for {self._hang.waited_s:.0f} s"
             self._end_process("hang", message)
         else:
-            # A call into C that keeps the interpreter to itself stops this thread as well; this
-            # timer, set anew at every look, is then not. Nothing is lost by ending a process that
-            # was only stopped for so long: it goes on from its checkpoint.
-            faulthandler.dump_traceback_later(
-                GIL_PATIENCE * self._hang.limit_s, exit=True, file=self._stacks
-            )
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        # A call into C that keeps the interpreter to itself stops the watchdog as well; this timer,
+        # set anew at every look, runs on. Nothing is lost by ending a process that was only stopped
+        # for so long: it goes on from its checkpoint.
+        patience_s = GIL_PATIENCE * self._hang.limit_s
+        faulthandler.dump_traceback_later(patience_s, exit=True, file=self._stacks)
 
     def _end_process(self, cause: str, message: str) -> None:
         words = threading.Thread(target=self._last_words, args=(cause, message), daemon=True)
