@@ -3,12 +3,11 @@
     python -m benchmarks.faults [--only F1 F2 ...]
 
 F1: every running worker is killed once. F2: the driver is killed and the sweep started again.
-F13: the disk is full for 20 s. F19: as F2, and the newest checkpoint of every running trial is cut to
-half. F28: one trial takes memory until Ray's monitor kills it.
+F13: the disk is full for 20 s. F19: as F2, and the newest checkpoint of every running trial is cut
+to half. F28: one trial takes memory until Ray's monitor kills it.
 
-Counts rows that are lost and rows that are there twice where a user reads them, and work done again;
-says how long it took to the first new row, and what the process and the console said. Plain Tune is
-the control and may fail. Writes benchmarks/results/faults.json. F13 needs root, for a file system.
+X
+is the control and may fail. Writes benchmarks/results/faults.json. F13 needs root to mount a tmpfs.
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     folder = opening.own_folder(sweep, options)
     try:
         patience = Patience(
-            PATIENCE_S, lambda: interrupts.requested, lambda text: console.page(text, always=True)
+            PATIENCE_S,
+            lambda: interrupts.requested,
+            lambda text: console.page(f"WARN {text}", always=True),
         )
         with EventLog(folder.path, "driver", patience) as log:
             run = _Run(

@@ -60,7 +60,7 @@ class Patience:
         if self._since is None:
             self._since = time.monotonic()
             if self._seconds:
-                self._say(f"WARN storage: {error}; waiting up to {self._seconds:.0f} s for it")
+                self._say(f"storage: {error}; waiting up to {self._seconds:.0f} s for it")
         if self._give_up() or self._waited_s >= self._seconds:
             return False
         time.sleep(LOOK_EVERY_S)

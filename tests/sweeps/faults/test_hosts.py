@@ -63,7 +63,8 @@ def test_a_trial_that_the_kernel_kills_for_memory_is_told_from_other_kills(
         lambda: oom_kills(membership=membership),
     )
     join = functools.partial(trouble.join_group, group / "cgroup.procs")
-    changes = {"task": "tests.sweeps.misbehaving:Leaky", "num_envs": TRAINED, "epochs": 10_000}
+    leaky = "tests.sweeps.misbehaving:LeakyEpoch"
+    changes = {"task": leaky, "num_envs": TRAINED, "horizon": 4, "epochs": 1000}
     child = Child(train, tmp_path / "run", Nothing(), changes, join)
     assert child.end() is None and child.code == -9
     assert oom_kills(membership=membership) == 1
