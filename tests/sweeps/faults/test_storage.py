@@ -122,7 +122,7 @@ def test_tables_that_do_not_fit_leave_the_events_and_can_be_made_later(tmp_path:
         folder.mkdir()
         write_sweep(folder)
         events, rows = read_events(folder), read_tables(folder).reports.to_pylist()
-        fill(disk, 4096)
+        fill(disk)
         with pytest.raises(OSError, match="No space left"):
             compact(folder)
         assert list((folder / "tables").iterdir()) == []
