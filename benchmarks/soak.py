@@ -1,6 +1,6 @@
 """A sweep of small real trials under faults that come at random, beside the same one without any.
 
-    python -m benchmarks.soak [--minutes 20] [--seed 7]
+    python -m benchmarks.soak [--minutes 20] [--trials 40] [--seed 7]
 
 Workers are killed every 10 s on average and the driver every 120 s (to be started again with
 --resume); every 90 s the newest checkpoint of a trial is cut and its worker killed; every 180 s the
@@ -35,7 +35,6 @@ from tests.sweeps.faults.disks import fill, make_room, mounted
 from tests.sweeps.tiny import RUN, Process, alive, latest, state_of
 
 SCRIPT = "single_task"
-TRIALS = 40
 #: Mean seconds between two faults of a kind.
 PERIODS = {"worker": 10.0, "cut": 90.0, "driver": 120.0, "full": 180.0}
 FULL_S = 10.0
@@ -43,9 +42,9 @@ EPOCHS_PER_CPU_S = 8.0  # of these trials beside a busy machine's other work
 LEAST_EPOCHS = 40
 
 
-def words(epochs: int) -> list[str]:
+def words(trials: int, epochs: int) -> list[str]:
     """A comparison of two arms on seeds enough for all trials."""
-    seeds = f"seeds={TRIALS // 2}"
+    seeds = f"seeds={trials // 2}"
     arms = ["preset=laptop", "task=point-mass", "arms=[mlp,flow]", seeds, f"epochs={epochs}"]
     return [*RUN, *arms, "--no-canary", "--yes"]
 
@@ -56,6 +55,7 @@ class Sweep:
 
     cwd: Path
     ray: Path  # of Ray's sessions: short, for the names of sockets
+    trials: int
     epochs: int
     memory: list[tuple[int, int]] = field(
         default_factory=list
@@ -67,7 +67,7 @@ class Sweep:
     def run(self, watch: Callable[[Process], None], within_s: float) -> None:
         """To its end, or until it has taken too long."""
         began = time.monotonic()
-        command = words(self.epochs)
+        command = words(self.trials, self.epochs)
         while not self.codes or self.codes[-1] not in (ExitCode.OK, ExitCode.FAILED_TRIALS):
             process = Process(self.cwd, *command, script=SCRIPT, RAY_TMPDIR=str(self.ray))
             while process.popen.poll() is None:
@@ -182,7 +182,7 @@ def outcome(sweep: Sweep) -> dict[str, Any]:
         "exit_codes": sweep.codes,
         "trials": dict(statuses),
         "attempts": attempts(sweep.folder),
-        "rows_expected": TRIALS * (sweep.epochs // 2),  # a report every second epoch
+        "rows_expected": sweep.trials * (sweep.epochs // 2),  # a report every second epoch
         "rows_found": rows.found,
         "rows_repeated": rows.repeated,
         "rows_twice_in_tables": len(keys) - len(set(keys)),
@@ -197,24 +197,27 @@ def main() -> int:
     """Run without faults, then with them; write the record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20.0, help="of the run without faults")
+    parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     provenance()
     seconds, cpus = 60 * options.minutes, machine.usable_cpus()
-    epochs = 2 * max(LEAST_EPOCHS // 2, round(seconds * cpus * EPOCHS_PER_CPU_S / TRIALS / 2))
+    epochs = 2 * max(
+        LEAST_EPOCHS // 2, round(seconds * cpus * EPOCHS_PER_CPU_S / options.trials / 2)
+    )
     root = Path(tempfile.mkdtemp(prefix="fpsoak"))
     try:
         with mounted(root / "disk", "1g") as disk:
             place = disk or root
-            calm = Sweep(place / "calm", root / "r", epochs)
+            calm = Sweep(place / "calm", root / "r", options.trials, epochs)
             calm.run(lambda process: None, 20 * seconds)
-            hurt = Sweep(place / "hurt", root / "r", epochs)
+            hurt = Sweep(place / "hurt", root / "r", options.trials, epochs)
             chaos = Chaos(hurt, disk, options.seed)
             hurt.run(chaos, 40 * seconds)
             figures = {
                 "minutes": options.minutes,
                 "seed": options.seed,
-                "trials": TRIALS,
+                "trials": options.trials,
                 "epochs": epochs,
                 "mean_seconds_between_faults": PERIODS,
                 "faults": dict(chaos.done),
