@@ -144,7 +144,7 @@ class Watchdog:
         self._limits = limits
         self._warn = warn
         self._last_words = last_words
-        self._stacks = stacks or sys.__stderr__
+        self._stacks = sys.stderr if stacks is None else stacks
         self._memory = MemoryWatch(limits.memory_bytes)
         self._hang = HangWatch(limits.hang_s, limits.hang_epochs, 4 * limits.sample_s)
         self._progress: Progress | None = None
