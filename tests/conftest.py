@@ -17,6 +17,7 @@ import torch
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes a file stays in one of them, for its fixtures; so does all of Ray."""
     for item in items:
