@@ -18,9 +18,9 @@ STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | cksum | c
 sweep: $(STAMP)
 	$(BIN)/python sweeps/flow_tuning.py $(ARGS)
 
-# Two at a time: what starts Ray waits for most of its time, and stays in one of the two.
+# Two files at a time, of which one at most starts Ray (tests/conftest.py).
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n 2 --dist loadgroup \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile \
 		--cov --cov-report=term $(ARGS)
 
 test-faults: $(STAMP)

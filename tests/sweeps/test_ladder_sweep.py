@@ -19,7 +19,7 @@ from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import RUN, Process, latest
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
 SCRIPT = "single_task"
 REQUEST_GIB = 0.8

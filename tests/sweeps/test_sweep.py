@@ -25,7 +25,7 @@ from tests.sweeps.tiny import SIZES, SWEEP, Process, alive, latest, science, sta
 
 CANARY = "canary-7f3c9d"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 
 class Finished:

@@ -20,12 +20,7 @@ from tests.sweeps.faults.disks import fill, small_disk
 from tests.sweeps.faults.processes import left_over
 from tests.sweeps.tiny import RUN, Process, alive, latest, science, state_of
 
-pytestmark = [
-    pytest.mark.fault,
-    pytest.mark.long,
-    pytest.mark.timeout(1800),
-    pytest.mark.xdist_group("ray"),
-]
+pytestmark = [pytest.mark.fault, pytest.mark.long, pytest.mark.timeout(1800)]
 
 SCRIPT = "single_task"
 EPOCHS = 400

@@ -100,7 +100,6 @@ def test_caps_that_will_be_reached_are_told_of_before() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.xdist_group("ray")
 def test_a_sweep_that_reaches_a_cap_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     endless = [*SIZES, "epochs=100000", "integrator=[euler]", "substeps=[1]", "screen.trials=1"]
     # A cap that training itself reaches, however long it takes to start here.
