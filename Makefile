@@ -1,5 +1,7 @@
 # make sweep [ARGS="--dry-run"]   the flow-matching sweep against the MLP baseline
-# make test  [ARGS="tests/sweeps"] all tests, with coverage
+# make test  [ARGS="tests/sweeps"] the tests of every change, with coverage
+# make test-faults                 all tests that kill, fill and damage, an hour and more
+# make soak  [ARGS="--minutes 5"]  a sweep under faults at random
 # make lint                        format, lint and types
 #
 # Each makes and reuses .venv; it is made anew when pyproject.toml or constraints.txt change.
@@ -10,14 +12,22 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 BIN := .venv/bin
 STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: sweep test lint
+.PHONY: sweep test test-faults soak lint
 .DELETE_ON_ERROR:
 
 sweep: $(STAMP)
 	$(BIN)/python sweeps/flow_tuning.py $(ARGS)
 
+# Two files at a time, of which one at most starts Ray (tests/conftest.py).
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile \
+		--cov --cov-report=term $(ARGS)
+
+test-faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "fault or long" $(ARGS)
+
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

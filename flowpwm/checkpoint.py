@@ -7,6 +7,8 @@ random state; absent in checkpoints that only keep a policy) and a manifest (`fl
 from __future__ import annotations
 
 import dataclasses
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from flowpwm.storage import (
     CheckpointError,
     drop_files,
     previous,
+    put_aside,
     read_json,
     read_tensors,
     verify,
     write_folder,
 )
+
+logger = logging.getLogger(__name__)
 
 # How a run is evaluated, and in how many parts and threads it is worked through, may change between
 # a checkpoint and its use. Not the device: the state of a random generator belongs to one.
@@ -55,6 +60,7 @@ def slim(folder: Path) -> int:
 def load(folder: Path, config: RunConfig) -> TrainState:
     """The run as it was saved, ready to go on; falls back to the previous checkpoint if damaged.
 
+    The damaged one is then put aside: the next save is to keep the good one until it is done.
     Raises CheckpointError naming the reason of each candidate where none can be used, also where
     it was written by another configuration.
     """
@@ -64,9 +70,15 @@ def load(folder: Path, config: RunConfig) -> TrainState:
         if not candidate.is_dir():
             continue
         try:
-            return _load(candidate, config)
+            state = _load(candidate, config)
         except CheckpointError as error:
             reasons.append(str(error))
+            continue
+        if reasons:
+            logger.warning("goes on from %s: %s", candidate.name, reasons[0])
+            with suppress(OSError):
+                put_aside(folder)
+        return state
     raise CheckpointError("; ".join(reasons) or f"{folder}: no checkpoint")
 
 

@@ -6,6 +6,7 @@ with their SHA-256: torch.load does not notice flipped bits by itself.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 VERSION = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CheckpointError(RuntimeError):
@@ -27,10 +29,33 @@ class CheckpointError(RuntimeError):
 def write_folder(folder: Path, contents: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write `contents`, file name to values; a folder of this name becomes `<folder>.previous`.
 
-    `about` goes into the manifest. Raises OSError (a full disk, say) with the old folder untouched
-    and nothing left behind. What a writer that was killed left half done goes first: a folder has
-    one writer at a time.
+    `about` goes into the manifest. Raises OSError with the old folder untouched and nothing left
+    behind; on a full disk the folder that the old one had replaced makes room before. What a writer
+    that was killed left half done goes first: a folder has one writer at a time.
     """
+    try:
+        _write(folder, contents, about)
+    except OSError as error:
+        if error.errno not in _FULL or not (folder.is_dir() and previous(folder).is_dir()):
+            raise
+        shutil.rmtree(previous(folder))
+        _write(folder, contents, about)
+
+
+def remove_stale(parent: Path) -> None:
+    """Remove what writers that were killed left half done in `parent`, which nobody writes to."""
+    for stale in parent.glob(".*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def put_aside(folder: Path) -> Path:
+    """Give a damaged folder the name `bad_<folder>`, so that it is neither read nor built upon."""
+    aside = folder.with_name(f"bad_{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
+
+
+def _write(folder: Path, contents: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(stale, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

@@ -1,6 +1,7 @@
 """Settings of every test process: one thread, and a local Ray that talks to nobody."""
 
 import os
+from typing import Any
 
 # Before anything imports torch or Ray. Two threads on a busy machine make small tensors slower
 # by a factor; the Ray settings keep all its sockets on the loopback device and its logs quiet.
@@ -11,6 +12,23 @@ os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["MPLBACKEND"] = "Agg"
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes run the tests, a file stays in one of them, for its fixtures.
+
+    All files that start Ray stay in one: two of them at a time would starve each other.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "ray" if "sweep" in path.rpartition("/")[2] else path
+
+    return ByFile(config, log)

@@ -53,12 +53,24 @@ def test_a_truncated_checkpoint_falls_back_to_the_previous_one(
     assert checkpoint.load(folder, config).epoch == 2
 
 
+def test_a_damaged_checkpoint_is_put_aside_so_that_the_good_one_outlives_the_next_save(
+    saved: tuple[RunConfig, Path], tmp_path: Path
+) -> None:
+    config, folder = copy(saved, tmp_path)
+    (folder / "agent.pt").write_bytes(b"")
+    state = checkpoint.load(folder, config)
+    assert not folder.exists() and (folder.parent / "bad_last").is_dir()
+    checkpoint.save(state, folder)
+    assert checkpoint.load(folder, config).epoch == 2
+    assert (folder.parent / "last.previous" / "agent.pt").stat().st_size > 0
+
+
 def test_a_single_flipped_bit_is_noticed(saved: tuple[RunConfig, Path], tmp_path: Path) -> None:
     config, folder = copy(saved, tmp_path)
     rng = np.random.default_rng(0)
     for name in ("agent.pt", "training.pt"):
         data = bytearray((folder / name).read_bytes())
-        for position in rng.integers(len(data), size=20):
+        for position in rng.integers(len(data), size=100):
             flipped = data.copy()
             flipped[position] ^= 1 << int(rng.integers(8))
             (folder / name).write_bytes(flipped)
@@ -119,7 +131,9 @@ def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(state, folder)
     monkeypatch.undo()
-    assert sorted(p.name for p in folder.parent.iterdir()) == before
+    # The one before it was given up to make room.
+    left = [name for name in before if name != "last.previous"]
+    assert sorted(p.name for p in folder.parent.iterdir()) == left
     assert checkpoint.load(folder, config).epoch == 4
 
 

@@ -36,9 +36,10 @@ CONFIG = {
 }
 
 
-def job(kind: str, folder: Path) -> Job:
-    """The job of a trial `c1-s0` in the run folder `folder`."""
-    config = compose("", CONFIG | {"task": f"tests.sweeps.misbehaving:{kind}"})
+def job(task: str, folder: Path, **changes: object) -> Job:
+    """The job of a trial `c1-s0` in the run folder `folder`; two underscores stand for a dot."""
+    settings = {key.replace("__", "."): value for key, value in changes.items()}
+    config = compose("", CONFIG | {"task": task} | settings)
     return Job(
         trial_id="c1-s0",
         folder=str(folder),
@@ -56,4 +57,5 @@ def job(kind: str, folder: Path) -> Job:
 
 if __name__ == "__main__":
     patience_s = HANG_S if sys.argv[1] == "Stuck" else 300.0
-    run_job(job(sys.argv[1], Path(sys.argv[2])), Limits(MEMORY_BYTES, hang_s=patience_s))
+    task = f"tests.sweeps.misbehaving:{sys.argv[1]}"
+    run_job(job(task, Path(sys.argv[2])), Limits(MEMORY_BYTES, hang_s=patience_s))

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
 import pytest
 from leaks import hits
 
@@ -22,7 +21,8 @@ from flowpwm.train import train
 from sweeps.core.store.compact import read_tables
 from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
-from tests.sweeps.tiny import SIZES, SWEEP, Process, latest, state_of
+from tests.sweeps.chaos import running_workers
+from tests.sweeps.tiny import SIZES, SWEEP, Process, alive, latest, science, state_of
 
 CANARY = "canary-7f3c9d"
 
@@ -94,20 +94,6 @@ def status_of(url: str) -> int:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def science(table: pa.Table, but: re.Pattern[str] | None = None) -> list[dict[str, object]]:
-    """The rows without what differs between equal runs (attempts, times, rates, memory)."""
-    free = re.compile(r"attempt|time|rate/|memory|_at$|log_path|wall")
-    names = [name for name in table.column_names if not free.search(name)]
-    names = [name for name in names if but is None or not but.search(name)]
-    return (
-        table.select(names)
-        .sort_by(
-            [("trial_id", "ascending"), *([("epoch", "ascending")] if "epoch" in names else [])]
-        )
-        .to_pylist()
-    )
 
 
 def test_a_sweep_ends_with_a_verdict_tables_and_a_report(pair: tuple[Finished, Finished]) -> None:
@@ -206,19 +192,9 @@ def test_no_process_is_left(pair: tuple[Finished, Finished], seen: dict[str, obj
     assert alive(tree) == []
 
 
-def alive(tree: list[psutil.Process]) -> list[psutil.Process]:
-    _, left = psutil.wait_procs(tree, timeout=10)
-    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-
-
 def running_worker(process: Process) -> tuple[str, int]:
     """A trial that runs and has a checkpoint, and the process it runs in."""
-    folder = latest(process.cwd)
-    for trial in state_of(folder).trials.values():
-        if trial.status == "RUNNING" and 10 <= trial.epochs_done < 70 and trial.log_path:
-            text = (folder / trial.log_path).read_text()
-            return trial.trial_id, int(re.findall(r"process (\d+)", text)[-1])
-    return "", 0
+    return next(iter(running_workers(latest(process.cwd), 10, 70).items()), ("", 0))
 
 
 @pytest.mark.fault
@@ -275,6 +251,7 @@ def test_a_sweep_survives_a_signal_a_killed_worker_and_a_killed_driver(
 
 
 @pytest.mark.fault
+@pytest.mark.long
 def test_failed_trials_are_rows_and_the_others_go_on(tmp_path: Path) -> None:
     words = [
         *SIZES,
@@ -319,6 +296,7 @@ def test_failed_trials_are_rows_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.long
 def test_a_second_signal_stops_at_once_and_a_group_wide_ctrl_c_is_one_signal(
     tmp_path: Path,
 ) -> None:

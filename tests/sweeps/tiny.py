@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
+import pyarrow as pa
 
 from sweeps.core.spec import compare
 from sweeps.core.spec.command import parse
@@ -140,3 +144,23 @@ def latest(cwd: Path, script: str = "flow_tuning") -> Path:
 
 def state_of(folder: Path) -> SweepState:
     return fold(read_events(folder))
+
+
+def science(table: pa.Table, but: re.Pattern[str] | None = None) -> list[dict[str, object]]:
+    """The rows without what differs between equal runs (attempts, times, rates, memory)."""
+    free = re.compile(r"attempt|time|rate/|memory|_at$|log_path|wall")
+    names = [name for name in table.column_names if not free.search(name)]
+    names = [name for name in names if but is None or not but.search(name)]
+    return (
+        table.select(names)
+        .sort_by(
+            [("trial_id", "ascending"), *([("epoch", "ascending")] if "epoch" in names else [])]
+        )
+        .to_pylist()
+    )
+
+
+def alive(tree: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run ten seconds from now."""
+    _, left = psutil.wait_procs(tree, timeout=10)
+    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -22,7 +22,12 @@ from sweeps.core.pages.start import start_page
 from sweeps.core.spec.command import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
-from sweeps.core.store.folder import RunFolder, StorageError, create_run_folder
+from sweeps.core.store.folder import (
+    RunFolder,
+    StorageError,
+    create_run_folder,
+    probe_writable,
+)
 from sweeps.core.store.state import SweepState
 
 #: A sweep that will fill more of the free disk than this is warned of.
@@ -113,21 +118,19 @@ def _nearest(place: Path) -> Path:
 
 
 def results_place(options: Options) -> Path:
-    """Where results will lie. Refuses a folder that cannot be written, without making it."""
+    """Where results will lie. Raises StorageError where that cannot be written; makes nothing."""
     place = _nearest(options.folder or options.results)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write results to {options.results}: {place} is not writable")
+        raise StorageError(f"cannot write results to {options.results}: {place} is not writable")
     return place
 
 
 def own_folder(sweep: Sweep, options: Options) -> RunFolder:
     """A new run folder, or the one that is gone on in, owned by this process.
 
-    Raises FolderOwned where another one lives in it, UsageError where it cannot be made.
+    Raises FolderOwned where another one lives in it, StorageError where it cannot be made.
     """
     if options.folder is not None:
+        probe_writable(options.folder)
         return RunFolder(options.folder.resolve()).claim()
-    try:
-        return create_run_folder(options.results, sweep.name)
-    except StorageError as error:
-        raise UsageError(str(error)) from error
+    return create_run_folder(options.results, sweep.name)

@@ -38,18 +38,17 @@ from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
+from sweeps.core.store.durable import STORAGE_ERRORS
 from sweeps.core.store.events import EventLog
-from sweeps.core.store.folder import (
-    FolderOwned,
-    RunFolder,
-)
+from sweeps.core.store.folder import FolderOwned, RunFolder, StorageError
+from sweeps.core.store.patience import PATIENCE_S, Patience
 from sweeps.core.store.retention import Retention
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord
 
 HEARTBEAT_S = 10.0
 POLL_S = 0.2
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES}
+_STORAGE_ERRORS = STORAGE_ERRORS | {errno.EACCES}
 
 
 def main(sweep: Sweep, words: Sequence[str]) -> int:
@@ -66,6 +65,10 @@ def main(sweep: Sweep, words: Sequence[str]) -> int:
     except FolderOwned as error:
         print(f"error: {error}", file=sys.stderr)
         return ExitCode.OWNED
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        print("Nothing was started.", file=sys.stderr)
+        return ExitCode.STORAGE
     except Interrupted:
         print(f"interrupted by {interrupts.signal_name} before anything started", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -109,7 +112,12 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     folder = opening.own_folder(sweep, options)
     try:
         beginning.check_again()
-        with EventLog(folder.path, "driver") as log:
+        patience = Patience(
+            PATIENCE_S,
+            lambda: interrupts.requested,
+            lambda text: console.page(f"WARN {text}", always=True),
+        )
+        with EventLog(folder.path, "driver", patience) as log:
             run = _Run(
                 sweep,
                 options,

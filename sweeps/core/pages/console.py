@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import threading
@@ -161,8 +162,11 @@ class Console:
             self._drawn = 0
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        # A full disk or a closed terminal is no reason to end a sweep; what the disk did not take
+        # is still in the buffer and comes with the next line.
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
 
 
 def event_line(name: str, trial: TrialRecord, payload: Mapping[str, Any], where: str) -> str:

@@ -18,7 +18,8 @@ from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.store.state import TrialRecord
 from sweeps.core.worker.exits import read_exit
 
-#: Restarts by one driver of a trial whose process died and was not ended for memory.
+#: Restarts by one driver of a trial whose process died, was not ended for memory and had got no
+#: further than the one before it.
 MAX_DEATHS = 3
 REPEAT = "repeat"
 
@@ -45,6 +46,7 @@ class Retries:
         self._oom_kills = oom_kills
         self._kills_known = oom_kills()
         self._deaths: Counter[str] = Counter()
+        self._reached: dict[str, int] = {}  # epoch at the last death
 
     def died(self, trial_id: str, cause: str, message: str, *, counts: bool = True) -> None:
         """The process of an attempt is gone; `cause` and `message` are what the driver heard.
@@ -61,6 +63,9 @@ class Retries:
         if cause in ladder.MEMORY_CLASSES:
             self.failed(trial_id, {"failure_class": cause, "message": message})
             return
+        if record.epochs_done > self._reached.get(trial_id, -1):
+            self._deaths[trial_id] = 0
+        self._reached[trial_id] = record.epochs_done
         self._deaths[trial_id] += counts
         if self._deaths[trial_id] > MAX_DEATHS:
             failure = {"failure_class": cause, "message": message}

@@ -59,6 +59,7 @@ class Study:
         storage = InMemoryStorage() if folder is None else _open_journal(folder / JOURNAL)
         self._study = _open_study(storage, sweep.name, self._space)
         self._asked: Trial | None = None
+        self._tries = 0  # questions since the last answer that was taken
         self._numbers: dict[str, int] = {}
         own = {record.trial_id: record for record in records}
         self._observe(past, own)
@@ -96,6 +97,7 @@ class Study:
         """Bind the trial asked for last to the name it runs under."""
         assert self._asked is not None
         self._asked.set_user_attr(_TRIAL_ID, trial_id)
+        self._tries = 0
         self._numbers[trial_id] = self._asked.number
 
     def progressed(self, trial_id: str, progress: int, score: float) -> None:
@@ -124,6 +126,7 @@ class Study:
 
     def _ask(self) -> Trial:
         # A sampler for every question, seeded by its number: a resumed study asks as this one.
+        self._tries += 1
         self._study.sampler = optuna.samplers.TPESampler(
             seed=self._seed(),
             multivariate=True,
@@ -134,7 +137,10 @@ class Study:
         return self._asked
 
     def _seed(self) -> int:
-        return (self._sweep.search_seed * 1_000_003 + len(self._trials())) % 2**32
+        # A suggestion that never became a trial does not count: it is the next one once more.
+        taken = sum(_TRIAL_ID in trial.user_attrs for trial in self._trials())
+        asked = taken * 2 * _MOST_REPEATS + self._tries
+        return (self._sweep.search_seed * 1_000_003 + asked) % 2**32
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

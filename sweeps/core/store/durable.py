@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import uuid
 from pathlib import Path
 
 TEMP_SUFFIX = ".tmp"
+#: Storage that is full, over its quota, read-only or broken: nothing that the writer did wrong.
+STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 def sync_folder(folder: Path) -> None:
@@ -68,7 +71,13 @@ class AppendFile:
         self._fd = os.open(path, flags, 0o644)
         self._size = 0
         self._lock = threading.Lock()
-        sync_folder(path.parent)
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            # Not durable, so not there: the next try is to find the name free.
+            os.close(self._fd)
+            path.unlink(missing_ok=True)
+            raise
 
     @property
     def size_bytes(self) -> int:

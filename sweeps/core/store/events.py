@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from sweeps.core.store.durable import AppendFile
 from sweeps.core.store.owner import Driver, driver_of
+from sweeps.core.store.patience import Patience
 from sweeps.core.store.schema import EVENTS, SCHEMA_VERSION, UNSYNCED_EVENTS
 from sweeps.core.store.state import (
     Extension,
@@ -63,8 +64,8 @@ _CRC = b',"crc":"'
 class EventLog:
     """Appends events to a file of its own. Safe to share between threads."""
 
-    def __init__(self, folder: Path, writer: str) -> None:
-        """Open a new log file in the run folder `folder`.
+    def __init__(self, folder: Path, writer: str, patience: Patience | None = None) -> None:
+        """Open a new log file in the run folder `folder`; `patience` is with storage that is full.
 
         Raises:
             ValueError: `writer` cannot be part of a file name.
@@ -75,6 +76,7 @@ class EventLog:
         self.writer = writer
         self._lock = threading.Lock()
         self._seq = 0
+        self._patience = patience or Patience()
         self._file = _claim(folder / "events", writer)
 
     @property
@@ -107,7 +109,8 @@ class EventLog:
                 "trial_id": trial_id,
                 **{key: _plain(value, key) for key, value in payload.items()},
             }
-            self._file.append(_encode(record), sync=event not in UNSYNCED_EVENTS)
+            line, sync = _encode(record), event not in UNSYNCED_EVENTS
+            self._patience(lambda: self._file.append(line, sync=sync))
             self._seq += 1
 
     def close(self) -> None:

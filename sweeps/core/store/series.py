@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from sweeps.core.store.patience import Patience
 from sweeps.core.store.schema import EVALS, REPORTS, metric_type
 from sweeps.core.store.streams import StreamWriter, stream_batches, stream_schema
 
@@ -42,10 +43,12 @@ class SeriesWriter:
         max_rows: int = 500,
         max_age_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
+        patience: Patience | None = None,
     ) -> None:
         """Claim (trial, attempt) in the run folder `folder`.
 
-        `dtypes` maps metric names to "f4", "f8" or "i8" and goes before `metric_type`.
+        `dtypes` maps metric names to "f4", "f8" or "i8" and goes before `metric_type`; `patience`
+        is with storage that is full.
 
         Raises:
             ValueError: `trial_id` cannot name a folder, or attempt < 1.
@@ -61,11 +64,12 @@ class SeriesWriter:
         self._clock = clock
         self._lock = threading.RLock()
         self._flushed_at = clock()
+        patience = patience or Patience()
         self._streams = {
-            kind: StreamWriter(where / f"{kind}-{attempt:03d}", schema)
+            kind: StreamWriter(where / f"{kind}-{attempt:03d}", schema, patience)
             for kind, schema in SERIES_KINDS.items()
         }
-        self._streams["reports"].open()
+        patience(self._streams["reports"].open)
 
     def report(self, row: Mapping[str, Any]) -> None:
         """Add one report: `epoch`, `env_steps` and any metrics.

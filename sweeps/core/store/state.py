@@ -115,6 +115,7 @@ def fold_sweep(state: SweepState, event: Mapping[str, Any]) -> None:
         state.job = dict(event.get("job") or {})
         state.finished_at = state.exit_code = None
         _interrupt_live(state)
+        _reopen(state)
     elif name == "sweep_finished":
         state.finished_at = event["time"]
         state.exit_code = event.get("exit_code")
@@ -158,6 +159,18 @@ def _interrupt_live(state: SweepState) -> None:
     for trial in state.trials.values():
         if trial.status in ("QUEUED", "RUNNING"):
             trial.status = "INTERRUPTED" if trial.attempt else "PENDING"
+
+
+def _reopen(state: SweepState) -> None:
+    """Storage that failed says nothing about a trial: a resume takes it up where that still counts.
+
+    Not where its stage has chosen without it.
+    """
+    for trial in state.trials.values():
+        lost = trial.status == "FAILED" and trial.failure_class == "storage"
+        if lost and trial.stage not in state.decisions:
+            trial.status = "INTERRUPTED"
+            state.stages[trial.stage] = "running"
 
 
 def _note(state: SweepState, event: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweeps.core.store.durable import AppendFile
+from sweeps.core.store.patience import Patience
 from sweeps.core.store.schema import metric_type, with_version
 
 _CRC = b"crc32"
@@ -22,11 +23,12 @@ _HEAD_BYTES = 1 << 18  # room for a schema of more than a thousand metrics
 class StreamWriter:
     """The parts `<prefix>-<n>.arrows`; a new one begins when a column appears."""
 
-    def __init__(self, prefix: Path, schema: pa.Schema) -> None:
+    def __init__(self, prefix: Path, schema: pa.Schema, patience: Patience) -> None:
         self.rows: list[dict[str, Any]] = []
         self._prefix = prefix
         self._part = 0
         self._schema = schema
+        self._patience = patience
         self._file: AppendFile | None = None
         self._sink = _Sink()
         self._writer: Any = None
@@ -82,7 +84,7 @@ class StreamWriter:
 
     def _write(self) -> None:
         if self._unwritten:
-            self.open().append(self._unwritten, sync=True)
+            self._patience(lambda: self.open().append(self._unwritten, sync=True))
             self._unwritten = b""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 
 import torch
@@ -11,8 +10,7 @@ from flowpwm.checkpoint import CheckpointError
 from flowpwm.checks import ConfigError
 from flowpwm.datasets.errors import DatasetError
 from flowpwm.updates import Diverged
-
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO}
+from sweeps.core.store.durable import STORAGE_ERRORS
 
 
 def last_line(error: BaseException) -> str:
@@ -30,6 +28,6 @@ def failure_class(error: BaseException) -> str:
         return "oom_gpu"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "oom_host"
-    if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         return "storage"
     return "error"

@@ -23,10 +23,12 @@ from flowpwm.compose import from_dict
 from flowpwm.config import RunConfig
 from flowpwm.report import METRICS, Report
 from flowpwm.state import TrainState
+from flowpwm.storage import remove_stale
 from flowpwm.train import train
 from sweeps.core.host.cgroup import memory_limit
 from sweeps.core.protocol.ladder import MEMORY_CLASSES
 from sweeps.core.store.folder import StorageError
+from sweeps.core.store.patience import PATIENCE_S, Patience
 from sweeps.core.store.series import SeriesWriter, next_attempt
 from sweeps.core.worker.exits import write_exit
 from sweeps.core.worker.failures import failure_class, last_line
@@ -62,7 +64,12 @@ def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
             "results must lie on storage that all nodes share"
         )
     attempt = next_attempt(job.folder_path, job.trial_id)
-    with TrialLog(job.folder_path, job.trial_id, attempt) as log:
+    try:
+        trial_log = TrialLog(job.folder_path, job.trial_id, attempt)
+    except OSError as error:  # there is no place to say it
+        words = {"failure_class": failure_class(error), "message": last_line(error)}
+        return {"outcome": "failed", "attempt": attempt} | words
+    with trial_log as log:
         run = _Attempt(job, attempt, stop, log, limits=limits or _limits(job))
         try:
             result = run.result()
@@ -98,7 +105,8 @@ class _Attempt:
         self.began = self.reported_at = self.saved_at = time.monotonic()
         self.save_took = 0.0
         self.trackers: Trackers | None = None
-        self.watchdog = Watchdog(self.limits, self.log.warning, self._last_words)
+        self.skipped = 0  # checkpoints that storage did not take
+        self.watchdog = Watchdog(self.limits, self.log.warning, self._last_words, self.log.stream)
 
     def result(self) -> dict[str, Any]:
         """Train, and return the last result."""
@@ -116,6 +124,9 @@ class _Attempt:
     def failure(self, error: Exception) -> dict[str, Any]:
         """The last result of an attempt that ended with an exception."""
         cause, message = failure_class(error), last_line(error)
+        if cause == "storage" and self.stop():
+            # Asked to stop while it waited for storage: it goes on from its last checkpoint.
+            return self._failed(cause, message) | {"outcome": "interrupted"}
         if cause == "error" and (networks := self._broken_networks()):
             # Whatever tripped over them first, the weights are what is wrong.
             cause, message = "diverged", f"weights of {networks} are not finite: {message}"
@@ -132,9 +143,12 @@ class _Attempt:
 
     def _train(self, state: TrainState) -> dict[str, Any]:
         dtypes = {name: metric.dtype for name, metric in METRICS.items()}
+        folder, trial_id = self.job.folder_path, self.job.trial_id
+        # A row that storage does not take holds training up; a checkpoint is skipped.
+        patience = Patience(PATIENCE_S, self._should_stop, self.log.warning)
         with (
             SeriesWriter(
-                self.job.folder_path, self.job.trial_id, self.attempt, dtypes=dtypes
+                folder, trial_id, self.attempt, dtypes=dtypes, patience=patience
             ) as self.series,
             Trackers(
                 self.job, state.config, self.log, start=getattr(state, self.job.progress)
@@ -181,6 +195,7 @@ class _Attempt:
         return self.job.folder_path / "checkpoints" / self.job.trial_id / "last"
 
     def _restore(self, config: RunConfig) -> TrainState:
+        remove_stale(self._last.parent)
         if not checkpoint.exists(self._last):
             self.log.info("starts from its first epoch")
             return TrainState.start(config)
@@ -232,6 +247,7 @@ class _Attempt:
             checkpoint.save(state, self._last.with_name(which), resumable=which == "last")
         except OSError as error:
             # The one before it is still there; training is worth more than this checkpoint.
+            self.skipped += 1
             self.log.warning("checkpoint %s skipped at epoch %d: %s", which, state.epoch, error)
         if which == "last":
             self.saved_at = time.monotonic()
@@ -263,6 +279,8 @@ class _Attempt:
         if self.watchdog.stop_asked and not done:
             return self._failed("oom_host", self.watchdog.memory_text)
         self.log.info("%s at epoch %d", "completed" if done else "interrupted", state.epoch)
+        if self.skipped:
+            self.log.warning("checkpoints skipped: %d", self.skipped)
         end = {"outcome": "completed" if done else "interrupted"}
         if done and state.epoch < state.config.epochs:
             end["message"] = f"no better score in {state.config.patience} evaluations"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import logging
 import os
@@ -18,8 +19,8 @@ class TrialLog:
         path = folder / "logs" / f"{trial_id}-{attempt:03d}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.relative_path = str(path.relative_to(folder))
-        self._stream = path.open("a", encoding="utf-8")
-        self._handler = logging.StreamHandler(self._stream)
+        self.stream = path.open("a", encoding="utf-8")
+        self._handler = logging.StreamHandler(self.stream)
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._logger = logging.getLogger(f"flowpwm.trial.{trial_id}.{attempt}")
         self._logger.setLevel(logging.INFO)
@@ -37,7 +38,7 @@ class TrialLog:
 
     def stacks(self) -> None:
         """What every thread of this process is doing."""
-        faulthandler.dump_traceback(self._stream, all_threads=True)
+        faulthandler.dump_traceback(self.stream, all_threads=True)
 
     def failure(self, error: BaseException) -> None:
         """The whole traceback; its last line is what the sweep's table shows."""
@@ -46,7 +47,7 @@ class TrialLog:
     def __enter__(self) -> Self:
         logging.getLogger().addHandler(self._handler)
         logging.captureWarnings(True)
-        faulthandler.enable(self._stream)
+        faulthandler.enable(self.stream)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -55,7 +56,9 @@ class TrialLog:
         logging.captureWarnings(False)
         logging.getLogger().removeHandler(self._handler)
         self._logger.removeHandler(self._handler)
-        self._stream.close()
+        # What a full disk did not take of the log is no reason to lose the result of the trial.
+        with contextlib.suppress(OSError):
+            self.stream.close()
 
 
 def _host() -> str:

@@ -2,26 +2,31 @@
 
 Ray schedules by a memory request and enforces nothing; the kernel enforces a group's limit by
 SIGKILL. The watchdog acts before either: it asks for a clean stop, and ends the process if memory
-still grows. A run in which nothing moves is ended too, with its stacks in the log.
+still grows. A run in which nothing moves is ended too, with its stacks in the log; one that does
+not even let this thread run, by a timer that needs no Python.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import statistics
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TextIO
 
 import psutil
 
 WARN_SHARE, STOP_SHARE = 0.80, 0.95
 #: Status of a process that the watchdog ended.
 EXIT_CODE = 70
+#: Of the time in which nothing may move: in which the watchdog itself may not.
+GIL_PATIENCE = 1.5
 GIB = 2**30
 
 Progress = Callable[[], tuple[int, ...]]
@@ -126,6 +131,7 @@ class Watchdog:
 
     `warn` is told once when memory gets short. `last_words(cause, message)` runs before the process
     is ended, cause being "oom_host" or "hang"; it may take `last_words_s`, as it may hang as well.
+    `stacks` is where the stacks go of a process in which Python itself has come to a halt.
     """
 
     def __init__(
@@ -133,10 +139,12 @@ class Watchdog:
         limits: Limits,
         warn: Callable[[str], None],
         last_words: Callable[[str, str], None],
+        stacks: TextIO | None = None,
     ) -> None:
         self._limits = limits
         self._warn = warn
         self._last_words = last_words
+        self._stacks = sys.stderr if stacks is None else stacks
         self._memory = MemoryWatch(limits.memory_bytes)
         self._hang = HangWatch(limits.hang_s, limits.hang_epochs, 4 * limits.sample_s)
         self._progress: Progress | None = None
@@ -163,15 +171,19 @@ class Watchdog:
     def follow(self, progress: Progress) -> None:
         """Look for a hang from now on: `progress` gives the epoch and other counts that rise."""
         self._progress = progress
+        self._set_timer()
 
     @contextlib.contextmanager
     def excused(self) -> Iterator[None]:
         """For saving and for talking to others: nothing is ended meanwhile."""
         self._excused += 1
+        faulthandler.cancel_dump_traceback_later()
         try:
             yield
         finally:
             self._excused -= 1
+            if self._progress is not None and not self._excused:
+                self._set_timer()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -181,6 +193,7 @@ class Watchdog:
         self._end.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
 
     def _run(self) -> None:
         while True:
@@ -200,6 +213,15 @@ class Watchdog:
         elif self._hang.look(now, self._progress()):
             message = f"nothing moved for {self._hang.waited_s:.0f} s"
             self._end_process("hang", message)
+        else:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        # A call into C that keeps the interpreter to itself stops the watchdog as well; this timer,
+        # set anew at every look, runs on. Nothing is lost by ending a process that was only stopped
+        # for so long: it goes on from its checkpoint.
+        patience_s = GIL_PATIENCE * self._hang.limit_s
+        faulthandler.dump_traceback_later(patience_s, exit=True, file=self._stacks)
 
     def _end_process(self, cause: str, message: str) -> None:
         words = threading.Thread(target=self._last_words, args=(cause, message), daemon=True)

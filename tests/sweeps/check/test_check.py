@@ -76,7 +76,7 @@ def test_a_results_folder_that_cannot_be_written_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
-    assert main(PLAN, [f"results={tmp_path / 'file' / 'results'}"]) == ExitCode.USAGE
+    assert main(PLAN, [f"results={tmp_path / 'file' / 'results'}"]) == ExitCode.STORAGE
     assert "is not writable" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "not a folder"
 

@@ -177,6 +177,22 @@ def test_a_worker_that_dies_pauses_its_trial_and_too_many_deaths_fail_it(
     assert setting.errors == []
 
 
+def test_deaths_of_a_trial_that_gets_further_do_not_add_up(
+    setting: Setting, tmp_path: Path
+) -> None:
+    dead = setting.of(setting.plan, tmp_path, RayActorError(error_msg="The actor died"))
+    for attempt in range(1, 11):
+        setting.result(EVALUATED | {"kind": "started", "attempt": attempt, "epoch": 10 * attempt})
+        setting.result(EVALUATED | {"attempt": attempt, "epoch": 10 * attempt + 5})
+        setting.error(dead)
+    assert setting.record.status == "INTERRUPTED"
+    assert len(setting.again) == 10
+    for attempt in range(11, 15):  # from here on it gets nowhere
+        setting.result(EVALUATED | {"kind": "started", "attempt": attempt, "epoch": 100})
+        setting.error(dead)
+    assert (setting.record.status, setting.record.failure_class) == ("FAILED", "killed")
+
+
 def test_a_worker_that_ray_kills_for_memory_goes_to_the_ladder(
     setting: Setting, tmp_path: Path
 ) -> None:

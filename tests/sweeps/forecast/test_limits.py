@@ -111,7 +111,7 @@ def test_a_run_that_alone_takes_longer_than_the_limit_is_named() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_that_reaches_a_cap_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     endless = [*SIZES, "epochs=100000", "integrator=[euler]", "substeps=[1]", "screen.trials=1"]
     # A cap that training itself reaches, however long it takes to start here.

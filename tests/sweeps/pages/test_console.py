@@ -123,3 +123,10 @@ def test_a_stop_asked_for_early_reaches_the_workers_once_there_is_a_folder(tmp_p
     interrupts.request()
     interrupts.tell_workers_by(tmp_path / "stop")
     assert interrupts.requested and (tmp_path / "stop").exists()
+
+
+def test_an_output_that_takes_nothing_ends_no_sweep() -> None:
+    with pytest.raises(OSError, match="No space left"), open("/dev/full", "w") as full:
+        Console(full).page("a page")  # raises nothing; closing the file does
+        reached = True
+    assert reached

@@ -12,6 +12,7 @@ from tests.sweeps.slurm_job import SMALL, SlurmJob
 
 pytestmark = pytest.mark.fault
 slow = pytest.mark.slow  # each launch starts a handful of interpreters
+long = pytest.mark.long
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_the_code_of_the_sweep_is_that_of_the_job(job: SlurmJob, code: str) -> N
     assert job.traces() == []
 
 
-@slow
+@long
 def test_a_job_is_not_requeued_for_ever(job: SlurmJob) -> None:
     job.plan("75", "75", "0")
     job.submit(str(SMALL), FLOWPWM_MAX_REQUEUES="1")
@@ -138,7 +139,7 @@ def test_a_requeue_that_slurm_refuses_is_said_and_the_sweep_can_go_on_by_hand(
     assert "SLURM refuses to requeue" in job.text
 
 
-@slow
+@long
 def test_a_time_limit_before_the_driver_runs_requeues_without_a_run_folder(job: SlurmJob) -> None:
     job.plan("0")
     (job.state / "ray-waits").touch()
@@ -153,7 +154,7 @@ def test_a_time_limit_before_the_driver_runs_requeues_without_a_run_folder(job: 
     assert job.traces() == []
 
 
-@slow
+@long
 def test_a_signal_that_finds_the_driver_deaf_requeues_too(job: SlurmJob) -> None:
     job.plan("deaf", "0")
     job.submit(str(SMALL))
@@ -186,7 +187,7 @@ def test_nodes_end_when_their_head_is_killed(job: SlurmJob) -> None:
     assert job.traces() == []
 
 
-@slow
+@long
 def test_every_index_of_an_array_has_a_run_folder_of_its_own(job: SlurmJob) -> None:
     job.plan("0", "0")
     job.submit(str(SMALL), "seeds=[{array}]", options=("--array=3,5",))

@@ -15,7 +15,7 @@ from sweeps.core.store.compact import read_tables
 from tests.sweeps.slurm_job import SlurmJob
 from tests.sweeps.tiny import ROOT, RUN, latest, state_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.long, pytest.mark.fault]
 
 SCRIPT = "single_task"
 EPOCHS = 200

@@ -56,6 +56,26 @@ def test_a_resumed_sweep_is_not_finished_any_more() -> None:
     assert state.exit_code is None
 
 
+def test_a_resume_takes_up_what_storage_ended_unless_its_stage_has_chosen_without_it() -> None:
+    failed = {"attempt": 1, "failure_class": "storage", "message": "No space left"}
+    log = events(
+        ("planned", "early", {"stage": "screen"}),
+        ("planned", "late", {"stage": "confirm"}),
+        ("planned", "broken", {"stage": "confirm"}),
+        ("failed", "early", failed),
+        ("selected", None, {"stage": "screen", "config_ids": []}),
+        ("failed", "late", failed),
+        ("failed", "broken", failed | {"failure_class": "error"}),
+        ("stage_finished", None, {"stage": "confirm"}),
+        ("sweep_finished", None, {"exit_code": 6}),
+        ("resumed", None, {}),
+    )
+    state = fold(log)
+    statuses = {trial.trial_id: trial.status for trial in state.trials.values()}
+    assert statuses == {"early": "FAILED", "late": "INTERRUPTED", "broken": "FAILED"}
+    assert state.stages == {"confirm": "running"}
+
+
 def test_a_second_attempt_clears_the_failure_and_keeps_its_record() -> None:
     failed = {"attempt": 1, "failure_class": "oom_gpu", "message": "m"}
     log = events(

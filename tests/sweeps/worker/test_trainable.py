@@ -15,7 +15,7 @@ from sweeps.core.store.series import SeriesWriter
 from sweeps.core.worker.failures import failure_class
 from sweeps.core.worker.jobs import make_job
 from sweeps.core.worker.stop_signal import StopSignal
-from sweeps.core.worker.trainable import _Attempt
+from sweeps.core.worker.trainable import _Attempt, run_job
 from sweeps.core.worker.triallog import TrialLog
 from tests.sweeps.tiny import RUN, asked
 
@@ -57,6 +57,22 @@ def test_a_run_without_progress_is_completed_and_a_stopped_one_is_not(
     assert (result["outcome"], result["epoch"]) == (outcome, epoch)
     early = outcome == "completed" and epoch < 20
     assert result.get("message") == ("no better score in 2 evaluations" if early else None)
+
+
+def test_a_place_without_room_for_a_log_fails_the_trial_for_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    (tmp_path / "events").mkdir()
+    monkeypatch.setattr("sweeps.core.worker.trainable.TrialLog", refuse)
+    job = make_job(
+        make_plan(asked(*RUN), "mlp", "confirm", {"task": "point-mass"}, 42), tmp_path, "toy", "off"
+    )
+    result = run_job(job)
+    assert (result["outcome"], result["failure_class"]) == ("failed", "storage")
+    assert "Read-only file system" in result["message"]
 
 
 @pytest.mark.parametrize(
