@@ -14,6 +14,7 @@ from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.folder import check_name
 
 MAX_TRIALS = 10_000
+MOST_TRIALS = 1_000_000  # whatever is meant: they would take longer to list than to refuse
 FEWEST_TEST_SEEDS = 3
 REFERENCE_HORIZON = 16  # of the published experiments; shorter ones bias the comparison
 
@@ -58,7 +59,9 @@ def wrong_rules(sweep: Sweep, many: bool) -> Iterator[str]:
         if axis in sweep.fixed:
             yield f"{axis} is an axis and fixed to {sweep.fixed[axis]!r} as well"
     total = sum(sweep.planned_trials().values())
-    if total > MAX_TRIALS and not many:
+    if total > MOST_TRIALS:
+        yield f"{total} trials are planned; a sweep holds at most {MOST_TRIALS}"
+    elif total > MAX_TRIALS and not many:
         yield f"{total} trials are planned; --yes if more than {MAX_TRIALS} are meant"
 
 

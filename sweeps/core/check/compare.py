@@ -7,7 +7,13 @@ from typing import Any
 
 from flowpwm.checks import ConfigError
 from flowpwm.config import flatten
-from sweeps.core.check.checked import Checked, refuse, warnings_of, wrong_rules, wrong_seeds
+from sweeps.core.check.checked import (
+    Checked,
+    refuse,
+    warnings_of,
+    wrong_rules,
+    wrong_seeds,
+)
 from sweeps.core.check.files import missing_files
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.spec.axes import Range, cell_text, value_text

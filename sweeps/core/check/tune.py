@@ -11,7 +11,7 @@ from sweeps.core.check.checked import Checked, refuse, warnings_of, wrong_rules,
 from sweeps.core.check.files import missing_files
 from sweeps.core.protocol.plan import Plan, compose_trial, make_plan
 from sweeps.core.spec.axes import Axis, Cell, Range, cell_text, last_name
-from sweeps.core.spec.tune import SEED_SETS, Tune
+from sweeps.core.spec.tune import NFE_AXES, SEED_SETS, Tune
 
 MAX_CHECKED_CELLS = 4096  # a larger grid is checked value by value and at its corners
 
@@ -141,10 +141,10 @@ def _left_out(sweep: Tune) -> Iterator[str]:
     axes = {key: axis for key, axis in sweep.space.items() if not isinstance(axis, Range)}
     if not sweep.max_nfe or len(axes) < len(sweep.space):
         return
-    cells = list(sweep.cells())
-    for key, values in axes.items():
-        tried = [cell[key] for cell in cells]
-        if missing := [str(value) for value in values if value not in tried]:
+    pairs = sweep.affordable_pairs()
+    for key in filter(axes.__contains__, NFE_AXES):
+        tried = [pair[key] for pair in pairs]
+        if missing := [str(value) for value in axes[key] if value not in tried]:
             yield (
                 f"max_nfe={sweep.max_nfe} leaves out {last_name(key)}={','.join(missing)}: "
                 "raise it, or set max_nfe=0"

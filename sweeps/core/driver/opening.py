@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 
 from sweeps.core.check.checked import Checked
 from sweeps.core.driver.interrupt import Interrupts
-from sweeps.core.forecast.forecast import forecast_text, size_text
-from sweeps.core.forecast.limits import Limits
+from sweeps.core.forecast.forecast import Forecast, forecast_text, size_text
+from sweeps.core.forecast.limits import LEAST_S, Limits
 from sweeps.core.forecast.outlook import Outlook, look_ahead
 from sweeps.core.host import machine
 from sweeps.core.pages import parts
@@ -22,7 +22,7 @@ from sweeps.core.pages.start import start_page
 from sweeps.core.spec.command import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
-from sweeps.core.store.folder import RunFolder, StorageError, create_run_folder
+from sweeps.core.store.folder import RunFolder, StorageError, create_run_folder, sweep_folder
 
 #: A sweep that will fill more of the free disk than this is warned of.
 DISK_SHARE = 0.8
@@ -36,8 +36,12 @@ def forecast_of(
     gpu_bytes: int,
     console: Console,
     interrupts: Interrupts,
+    place: Path,
 ) -> Outlook:
-    """What the sweep will take; where it starts at once, after a canary of at most a minute."""
+    """What the sweep will take; where it starts at once, after a canary of at most a minute.
+
+    Raises UsageError where the disk of `place` is too small.
+    """
     # What this machine takes says nothing of a cluster's nodes, and a dry run starts nothing.
     canary = not (options.dry_run or options.no_canary or options.address or options.resume)
     if canary:
@@ -51,22 +55,27 @@ def forecast_of(
         gpu_bytes,
         with_canary=canary,
         should_stop=lambda: interrupts.requested,
+        settle=lambda forecast: _refuse_small_disk(forecast, options, place),
     )
 
 
-def with_warnings(
-    checked: Checked, options: Options, outlook: Outlook, limits: Limits, place: Path
-) -> Checked:
-    """The check with what the forecast adds. Raises UsageError where the disk is too small."""
-    needed, free = outlook.forecast.disk_bytes, shutil.disk_usage(place).free
-    told = f"disk: up to {size_text(needed)} are needed, {size_text(free)} are free in {place}"
+def _refuse_small_disk(forecast: Forecast, options: Options, place: Path) -> None:
+    excused = options.yes or options.dry_run or options.resume is not None
+    if not excused and forecast.disk_bytes > shutil.disk_usage(place).free:
+        told = _disk_text(forecast, place)
+        raise UsageError(f"{told}; make room, or start all the same with --yes")
+
+
+def _disk_text(forecast: Forecast, place: Path) -> str:
+    needed, free = size_text(forecast.disk_bytes), size_text(shutil.disk_usage(place).free)
+    return f"disk: up to {needed} are needed, {free} are free in {place}"
+
+
+def with_warnings(checked: Checked, outlook: Outlook, limits: Limits, place: Path) -> Checked:
+    """The check with what the forecast adds."""
     warnings = [*checked.warnings, *outlook.warnings, *limits.warnings(outlook.forecast)]
-    if needed > free and options.resume is None:
-        if not (options.yes or options.dry_run):
-            raise UsageError(f"{told}; make room, or start all the same with --yes")
-        warnings.append(told)
-    elif needed > DISK_SHARE * free:
-        warnings.append(told)
+    if outlook.forecast.disk_bytes > DISK_SHARE * shutil.disk_usage(place).free:
+        warnings.append(_disk_text(outlook.forecast, place))
     return dataclasses.replace(checked, warnings=tuple(warnings))
 
 
@@ -95,12 +104,32 @@ def _nearest(place: Path) -> Path:
     return place
 
 
-def results_place(options: Options) -> Path:
+def limits_of(options: Options) -> Limits:
+    """The caps that are asked for. Refuses a time in which nothing could be reached."""
+    limit = options.time_limit_s
+    if limit is not None and limit < LEAST_S:
+        raise UsageError(
+            f"--time-limit must be at least {LEAST_S:.0f}s, got {limit:g}s: to start and to save "
+            "takes that long"
+        )
+    return Limits(limit, options.max_gpu_hours, options.max_disk_bytes)
+
+
+def results_place(sweep: Sweep, options: Options) -> Path:
     """Where results will lie. Refuses a folder that cannot be written, without making it."""
-    place = _nearest(options.resume or options.results)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write results to {options.results}: {place} is not writable")
-    return place
+    wanted = options.resume or options.results
+    place = wanted
+    try:
+        if options.resume is None:
+            sweep_folder(options.results, sweep.name)
+        place = _nearest(wanted)
+        with tempfile.TemporaryFile(dir=place):  # it has no name, and is gone with this line
+            return place
+    except OSError as error:
+        reason = f"{place} is not writable ({error.strerror})"
+        raise UsageError(f"cannot write results to {wanted}: {reason}") from error
+    except ValueError as error:
+        raise UsageError(f"cannot write results to {wanted}: {error}") from error
 
 
 def own_folder(sweep: Sweep, options: Options) -> RunFolder:

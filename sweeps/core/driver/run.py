@@ -28,6 +28,7 @@ from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
+from sweeps.core.spec.asked import places_told
 from sweeps.core.spec.command import Options, parse, resumed_folder, usage
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
@@ -71,14 +72,15 @@ def main(sweep: Sweep, words: Sequence[str]) -> int:
 def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     stored = stored_sweep(sweep, resumed_folder(words))
     sweep, options = parse(stored, words)
-    if options.resume is not None:
-        refuse_changes(stored, sweep)
-    if options.help:
-        print(usage(sweep))
-        return ExitCode.OK
-    console = Console(quiet=options.quiet)
-    gpu_bytes = machine.gpu_memory_bytes()
-    checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
+    with places_told(options.given):
+        if options.resume is not None:
+            refuse_changes(stored, sweep)
+        if options.help:
+            print(usage(sweep))
+            return ExitCode.OK
+        console = Console(quiet=options.quiet)
+        gpu_bytes = machine.gpu_memory_bytes()
+        checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
     if options.address is None and (problem := cluster.shortage(checked.largest)):
         if not options.dry_run:
             raise UsageError(problem)
@@ -86,11 +88,13 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         warnings = (*checked.warnings, f"not on this machine: {problem}")
         checked = dataclasses.replace(checked, warnings=warnings)
     cluster.prepare(options.address)
-    place = opening.results_place(options)
-    limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
+    place = opening.results_place(sweep, options)
+    limits = opening.limits_of(options)
     here = machine.environment(words)
-    outlook = opening.forecast_of(sweep, checked, options, here, gpu_bytes, console, interrupts)
-    checked = opening.with_warnings(checked, options, outlook, limits, place)
+    outlook = opening.forecast_of(
+        sweep, checked, options, here, gpu_bytes, console, interrupts, place
+    )
+    checked = opening.with_warnings(checked, outlook, limits, place)
     if options.dry_run:
         console.page(opening.page(sweep, checked, options, "(dry run)", outlook), always=True)
         return ExitCode.OK
