@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import NoReturn
 
 import torch
 
 from flowpwm import commands
 from flowpwm.checkpoint import CheckpointError
-from flowpwm.checks import ConfigError
+from flowpwm.checks import ConfigError, without_secrets
 from flowpwm.datasets import DatasetError
 from flowpwm.envs.base import SimulationFailed
 from flowpwm.updates import Diverged
@@ -35,8 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
         return commands.INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Tell what is wrong with the words, and end with code 2."""
+        super().error(without_secrets(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flowpwm", description=__doc__)
+    parser = _Parser(prog="python -m flowpwm", description=__doc__)
     sub = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in commands.COMMANDS:
         command = commands.load(name)

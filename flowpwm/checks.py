@@ -4,11 +4,40 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Iterable
+
+_SECRET_NAME = re.compile(
+    r"(?i)(^|[^a-z])(api_?)?(key|token|secret|passw\w*|credentials?)($|[^a-z])|apikey"
+)
+SECRET = "{} looks like a secret: secrets come from the environment only"
 
 
 class ConfigError(ValueError):
     """A configuration that cannot run; the message is one line meant for the user."""
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a key is named like a secret, whose value is never shown nor kept."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def refuse_secret(name: str) -> None:
+    """Refuse to set what is named like a secret."""
+    if looks_secret(name):
+        raise ConfigError(SECRET.format(name))
+
+
+def without_secrets(text: str) -> str:
+    """`text` with what follows the name of a secret, after '=' or a blank, struck out."""
+    shown: list[str] = []
+    hide = False
+    for word in text.split(" "):
+        name, equals, _ = word.partition("=")
+        secret = looks_secret(name)
+        shown.append("***" if hide else f"{name}=***" if secret and equals else word)
+        hide = secret and not equals
+    return " ".join(shown)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

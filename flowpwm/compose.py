@@ -109,6 +109,7 @@ def _replace(default: Any, values: dict[str, Any], prefix: str) -> Any:
     return dataclasses.replace(default, **changes)
 
 
+INTEGERS = 2**63  # as tensors and columns of tables hold them
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 
@@ -119,6 +120,8 @@ def _typed(name: str, value: Any, default: Any) -> Any:
             raise ConfigError(f"{name} must be a list, got {value!r}")
         return tuple(_typed(f"{name}[{i}]", item, default[0]) for i, item in enumerate(value))
     expected = type(default)
+    if type(value) is int and abs(value) >= INTEGERS:
+        raise ConfigError(f"{name} must be below 2**63, got {value}")
     if type(value) is int and expected is float:
         return float(value)
     if type(value) is not expected:

@@ -69,7 +69,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         at_least("evaluation.every", self.every, 1)
-        at_least("evaluation.episodes", self.episodes, 1)
+        within("evaluation.episodes", self.episodes, 1, 100_000)
         at_least("evaluation.seed", self.seed, 0)
 
 
@@ -135,10 +135,10 @@ class RunConfig:
             "critic_iterations",
             "critic_minibatches",
             "report_every",
-            "num_threads",
             "microbatches",
         ):
             at_least(name, getattr(self, name), 1)
+        within("num_threads", self.num_threads, 1, 1024)
         for name in ("wm_horizon", "wm_warmup_updates", "patience"):
             at_least(name, getattr(self, name), 0)
         batches = self.wm_batch_size, self.actor_batch_size
@@ -146,6 +146,11 @@ class RunConfig:
             raise ConfigError(problem)
         longest = max(self.horizon, self.wm_steps)
         at_least("buffer_capacity", self.buffer_capacity, self.num_envs * longest)
+        if MODES[self.mode].online and self.wm_batch_size > self.buffer_capacity:
+            raise ConfigError(
+                f"wm_batch_size must be at most buffer_capacity ({self.buffer_capacity}), "
+                f"got {self.wm_batch_size}"
+            )
         at_least("actor_entropy_weight", self.actor_entropy_weight, 0)
         one_of("actor_reward_space", self.actor_reward_space, REWARD_SPACES)
         within("exploration_correlation", self.exploration_correlation, 0.0, 0.999)
@@ -194,6 +199,11 @@ class RunConfig:
         if len(task_set(covered)) > 1 and not self.world_model.task_dim:
             raise ConfigError(
                 f"world_model.task_dim must be at least 1 for tasks {covered!r}, got 0"
+            )
+        if len(task_set(covered)) == 1 and self.world_model.task_dim:
+            raise ConfigError(
+                f"world_model.task_dim must be 0 for the one task {covered!r}, "
+                f"got {self.world_model.task_dim}"
             )
         for spec in tasks.specs:
             if self.reward_timing not in spec.reward_timings:

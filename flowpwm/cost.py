@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from flowpwm.agent import Agent
+from flowpwm.checks import ConfigError
 from flowpwm.config import RunConfig, env_steps_per_epoch
 from flowpwm.work import Phases, phases, rolls_out, velocity_calls
 
@@ -44,9 +45,15 @@ class Cost:
 
 
 def estimate(config: RunConfig) -> Cost:
-    """A first-order estimate: matrix products for FLOPs, kept tensors for memory."""
-    with torch.device("meta"):
-        parameters = Agent(config).parameter_counts()
+    """A first-order estimate: matrix products for FLOPs, kept tensors for memory.
+
+    Raises ConfigError for networks larger than any can be.
+    """
+    try:
+        with torch.device("meta"):
+            parameters = Agent(config).parameter_counts()
+    except (RuntimeError, OverflowError) as error:  # sizes beyond what a tensor can be
+        raise ConfigError(f"networks of these sizes cannot be built: {error}") from error
     weights = FLOAT_BYTES * parameters["total"]
     buffer = _buffer_bytes(config)
     # A dataset is mapped, not held: its pages are the system's to drop. Saving a checkpoint copies

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowpwm.checks import at_least, layer_sizes, one_of
+from flowpwm.checks import layer_sizes, one_of, within
 from flowpwm.networks import ACTIVATIONS, Ensemble, join
 
 
@@ -21,7 +21,7 @@ class CriticConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", layer_sizes("critic.units", self.units))
-        at_least("critic.members", self.members, 1)
+        within("critic.members", self.members, 1, 100)
         one_of("critic.activation", self.activation, ACTIVATIONS)
 
 

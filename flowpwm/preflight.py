@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import psutil
 import torch
 
 from flowpwm.checks import ConfigError
 from flowpwm.config import RunConfig
-from flowpwm.datasets import DatasetError, read_manifest
+from flowpwm.cost import estimate
+from flowpwm.datasets import DatasetError, described
 from flowpwm.pretrained import check_fits
 from flowpwm.storage import CheckpointError
 
@@ -19,17 +22,27 @@ def preflight(config: RunConfig) -> None:
         ("dataset", config.dataset, "dataset.json", "a converted dataset"),
         ("init_world_model", config.init_world_model, "manifest.json", "a world model"),
     ):
-        if folder and not (Path(folder) / sign).is_file():
-            state = "is not a folder" if not Path(folder).is_dir() else f"holds no {sign}"
+        # Not those of pathlib, which raise where a name is too long to be one.
+        if folder and not os.path.isfile(os.path.join(folder, sign)):
+            state = f"holds no {sign}" if os.path.isdir(folder) else "is not a folder"
             raise ConfigError(f"{key}: {folder} {state}; expected the folder of {what}")
     try:
         if config.init_world_model:
             check_fits(config.world_model, config.covered_tasks, Path(config.init_world_model))
         if config.dataset:
-            folder = Path(config.dataset)
-            read_manifest(folder).only(config.task_names, folder)
+            described(Path(config.dataset), config.covered_tasks, config.task_names)
     except (CheckpointError, DatasetError) as error:
         raise ConfigError(str(error)) from error
+
+
+def require_memory(config: RunConfig) -> None:
+    """Raise ConfigError where a run needs more memory than this machine has to spare."""
+    needed, free = estimate(config).host_memory_bytes, psutil.virtual_memory().available
+    if needed > free:
+        raise ConfigError(
+            f"the run needs about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are "
+            "free here; choose a smaller preset or buffer_capacity"
+        )
 
 
 def require_device(config: RunConfig) -> None:

@@ -33,7 +33,7 @@ def _mlp_twin(config: RunConfig) -> RunConfig | None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the counts part by part."""
-    config = parse_settings(options.settings)
+    config = parse_settings(options.settings, options.config)
     cost = estimate(config)
     for part, count in cost.parameters.items():
         print(f"{part:12s} {count:12,d} parameters")

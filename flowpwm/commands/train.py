@@ -16,6 +16,7 @@ from flowpwm.commands import FAILED, INTERRUPTED, OK
 from flowpwm.commands.settings import add_settings, parse_settings
 from flowpwm.config import config_id
 from flowpwm.modes import MODES
+from flowpwm.preflight import require_memory
 from flowpwm.report import Report
 from flowpwm.state import TrainState
 from flowpwm.train import train
@@ -31,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, print every evaluation, keep what --out asks for."""
-    config = parse_settings(options.settings)
+    config = parse_settings(options.settings, options.config)
+    require_memory(config)
     torch.set_num_threads(config.num_threads)
     last = options.out / "last" if options.out else None
     if options.out:

@@ -7,7 +7,7 @@
 from flowpwm.datasets.convert import convert
 from flowpwm.datasets.errors import DatasetError
 from flowpwm.datasets.manifest import Manifest, TaskSummary, read_manifest
-from flowpwm.datasets.offline import OfflineDataset, open_dataset
+from flowpwm.datasets.offline import OfflineDataset, described, open_dataset
 
 __all__ = [
     "DatasetError",
@@ -15,6 +15,7 @@ __all__ = [
     "OfflineDataset",
     "TaskSummary",
     "convert",
+    "described",
     "open_dataset",
     "read_manifest",
 ]

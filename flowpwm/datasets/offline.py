@@ -25,8 +25,21 @@ def open_dataset(
 
     Raises DatasetError where the folder holds no dataset, or other tasks or arrays than these.
     """
-    manifest = read_manifest(path).only(tasks, path)
+    manifest = described(path, task_set, tasks)
     opened = []
+    for name, summary in manifest.tasks.items():
+        arrays = open_arrays(path / name, summary)
+        flat = (array.reshape(-1, *array.shape[2:]) for array in arrays)
+        opened.append(_Task(task_set.index(name), summary.steps, *map(np.asarray, flat)))
+    return OfflineDataset(path, manifest, task_set, opened, torch.device(device))
+
+
+def described(path: Path, task_set: TaskSet, tasks: tuple[str, ...]) -> Manifest:
+    """What a folder says of `tasks`; no array is opened.
+
+    Raises DatasetError where it holds no dataset, other tasks, or tasks of other sizes.
+    """
+    manifest = read_manifest(path).only(tasks, path)
     for name, summary in manifest.tasks.items():
         spec = task_set.specs[task_set.index(name)]
         for what in ("obs_dim", "action_dim"):
@@ -35,10 +48,7 @@ def open_dataset(
                     f"{path}: {what} of {name} is {getattr(summary, what)}; "
                     f"expected {getattr(spec, what)}"
                 )
-        arrays = open_arrays(path / name, summary)
-        flat = (array.reshape(-1, *array.shape[2:]) for array in arrays)
-        opened.append(_Task(task_set.index(name), summary.steps, *map(np.asarray, flat)))
-    return OfflineDataset(path, manifest, task_set, opened, torch.device(device))
+    return manifest
 
 
 class _Task(NamedTuple):

@@ -285,5 +285,5 @@ def test_evaluating_a_folder_without_a_checkpoint_is_refused(
 def test_settings_are_presets_and_typed_values() -> None:
     config = parse_settings(["point-mass", "laptop", "flow", "optim.wm_lr=1e-4", "seed=3"])
     assert (config.optim.wm_lr, config.seed) == (1e-4, 3)
-    with pytest.raises(ConfigError, match="cannot read 'epochs=\\['"):
+    with pytest.raises(ConfigError, match="cannot read epochs='\\['"):
         parse_settings(["point-mass", "epochs=["])

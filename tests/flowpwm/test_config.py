@@ -31,9 +31,13 @@ def test_a_preset_says_only_what_it_changes() -> None:
 
 @pytest.mark.parametrize("preset", [p for p in presets() if p not in {*ENVS, *TASK_SETS}])
 def test_every_preset_composes_with_every_task_that_it_covers(preset: str) -> None:
+    model = presets()[preset].get("world_model", {})
+    several = "task_dim" in model and "task_set" not in model
     for task in ENVS:
-        covered = presets()[preset].get("world_model", {}).get("task_set", task)
-        if task in task_set(covered).names:
+        if several:
+            task = f"{task}+{next(other for other in ENVS if other != task)}"
+        covered = model.get("task_set", task)
+        if task == covered or task in task_set(covered).names:
             config = compose(f"{task} {preset}")
             assert config.task == task
             assert from_dict(to_dict(config)) == config
@@ -104,6 +108,17 @@ def test_every_preset_composes_with_every_task_that_it_covers(preset: str) -> No
             {},
             "world_model.task_dim must be at least 1 for tasks 'point-mass.reacher-easy', got 0",
         ),
+        (
+            "point-mass",
+            {"world_model.task_dim": 96},
+            "world_model.task_dim must be 0 for the one task 'point-mass', got 96",
+        ),
+        (
+            "point-mass",
+            {"wm_batch_size": 4096, "buffer_capacity": 2048},
+            r"wm_batch_size must be at most buffer_capacity \(2048\), got 4096",
+        ),
+        ("point-mass", {"epochs": 2**63}, r"epochs must be below 2\*\*63, got 9223372036854775808"),
         ("point-mass", {"world_model.task_dim": -1}, "world_model.task_dim must be at least 0"),
         (
             "point-mass",

@@ -118,7 +118,7 @@ Network = tuple[nn.Module, Callable[[dict[str, Tensor]], Tensor], dict[str, int]
 
 def networks(kind: str, policy: str) -> dict[str, Network]:
     """Every network: itself, how it is called, and its inputs with their widths in order."""
-    config = tiny(f"reacher-easy {kind}", world_model__task_dim=E, policy__kind=policy)
+    config = tiny(f"reacher-easy+point-mass {kind}", world_model__task_dim=E, policy__kind=policy)
     agent = Agent(config)
     agent.world_model = model = make_world_model(
         config.world_model, tasks_of((6, 2), (5, 2), terminates=True)

@@ -16,6 +16,7 @@ from sweeps.core.store.folder import check_name
 
 MAX_TRIALS = 10_000
 INSTALL_TENSORBOARD = "pip install -c constraints.txt -e '.[tensorboard]'"
+MOST_TRIALS = 1_000_000  # whatever is meant: they would take longer to list than to refuse
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ def wrong_rules(sweep: Sweep, many: bool) -> Iterator[str]:
     if sweep.tensorboard and importlib.util.find_spec("tensorboard") is None:
         yield f"tensorboard=true needs a package that is not installed: {INSTALL_TENSORBOARD}"
     total = sum(sweep.planned_trials().values())
-    if total > MAX_TRIALS and not many:
+    if total > MOST_TRIALS:
+        yield f"{total} trials are planned; a sweep holds at most {MOST_TRIALS}"
+    elif total > MAX_TRIALS and not many:
         yield f"{total} trials are planned; --yes if more than {MAX_TRIALS} are meant"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from flowpwm.checks import ConfigError
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.compare import check_compare
 from sweeps.core.check.tune import check_tune
 from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
 
@@ -15,7 +17,10 @@ def check(sweep: Sweep, *, many: bool = False, gpu_bytes: int = 0) -> Checked:
 
     `many` allows more than 10,000 trials.
     """
-    if isinstance(sweep, Tune):
-        return check_tune(sweep, many=many, gpu_bytes=gpu_bytes)
-    assert isinstance(sweep, Compare)
-    return check_compare(sweep, many=many, gpu_bytes=gpu_bytes)
+    try:
+        if isinstance(sweep, Tune):
+            return check_tune(sweep, many=many, gpu_bytes=gpu_bytes)
+        assert isinstance(sweep, Compare)
+        return check_compare(sweep, many=many, gpu_bytes=gpu_bytes)
+    except ConfigError as error:  # sizes that compose, but that nothing can be made of
+        raise UsageError(str(error)) from error

@@ -92,7 +92,8 @@ def _report_cluster(path: Path) -> int:
     findings = check_cluster(path)
     for finding in findings:
         level = "error" if finding.error else "set before use"
-        print(f"{path}: {level}: {finding.where}: {finding.message}")
+        place = path if finding.line is None else f"{path}:{finding.line}"
+        print(f"{place}: {level}: {finding.where}: {finding.message}")
     errors = sum(finding.error for finding in findings)
     print(f"{path}: {errors} error(s)" if errors else f"{path}: ok")
     return _USAGE if errors else _OK

@@ -6,6 +6,7 @@ this adds those. No network, no cloud credentials.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import stat
@@ -15,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from flowpwm.safe_yaml import YamlError, read_mapping
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_MAX_BYTES = 1 << 20
 
 # What EC2 RunInstances takes, as Ray passes it on.
 _AWS_NODE_KEYS = frozenset(
@@ -60,6 +60,9 @@ _AWS_NODE_KEYS = frozenset(
     }
 )
 _NODE_KEYS = {"aws": _AWS_NODE_KEYS}
+#: Commands run on every node, in one of which shared storage is mounted.
+_SETUP = ("initialization_commands", "setup_commands", "worker_setup_commands")
+_MOUNT = re.compile(r"\bmount\b|\bmount[._-]\w+|fuse\b|\bs3fs\b")
 _EXAMPLES = {
     "203.0.113.0/24": "your own address range",
     "fs-00000000": "the id of your shared file system",
@@ -77,45 +80,30 @@ class Finding:
     where: str
     message: str
     error: bool = True
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key given twice, of which plain YAML silently takes the last."""
-
-
-def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if key.value in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key.value!r} is given twice", key.start_mark
-            )
-        seen.add(key.value)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeys.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+    line: int | None = None
 
 
 def check_cluster(path: Path) -> list[Finding]:
     """Everything wrong with a cluster file; an unreadable one is one finding."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            return [Finding(str(path), f"is larger than {_MAX_BYTES} bytes")]
-        text = path.read_text(encoding="utf-8-sig")
-        config = yaml.load(text, Loader=_UniqueKeys)
-    except OSError as error:
-        return [Finding(str(path), error.strerror or str(error))]
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        return [Finding(str(path), f"not a YAML file: {error}")]
-    if not isinstance(config, dict):
-        return [Finding(str(path), f"must hold a mapping, got {type(config).__name__}")]
-    ray = list(_check_ray(config))
+        document = read_mapping(path, yaml_1_1=True)
+    except YamlError as error:
+        return [Finding("the file", error.problem, line=error.line)]
+    config = document.values
+    found = list(_check_ray(config))
     # Ray's message on a wrong shape is enough; the rules below need the right one.
-    shaped = isinstance(config.get("available_node_types"), dict)
-    own = [*_check_nodes(config), *_check_commands(config)] if shaped else []
-    return [*ray, *own, *_check_mounts(config, path.parent), *_check_text(text)]
+    if isinstance(config.get("available_node_types"), dict):
+        found += [*_check_nodes(config), *_check_commands(config), *_check_storage(config)]
+    found += _check_mounts(config, path.parent)
+    lines = {".".join(keys): line for keys, line in document.lines.items()}
+    return [*(_with_line(finding, lines) for finding in found), *_check_text(document.text)]
+
+
+def _with_line(finding: Finding, lines: Mapping[str, int]) -> Finding:
+    """The finding with the line of the longest key that it is about."""
+    about = [key for key in lines if f"{finding.where}.".startswith(f"{key}.")]
+    line = lines[max(about, key=len)] if about else None
+    return dataclasses.replace(finding, line=line)
 
 
 def _check_ray(config: Mapping[str, Any]) -> Iterator[Finding]:
@@ -140,10 +128,8 @@ def _check_nodes(config: Mapping[str, Any]) -> Iterator[Finding]:
         if not isinstance(node, dict):
             continue
         where = f"available_node_types.{name}"
-        low, high = (
-            node.get("min_workers", 0),
-            node.get("max_workers", config.get("max_workers", 2)),
-        )
+        low = node.get("min_workers", 0)
+        high = node.get("max_workers", config.get("max_workers", 2))
         if isinstance(low, int) and isinstance(high, int) and low > high:
             yield Finding(where, f"min_workers {low} is more than max_workers {high}")
         node_config = node.get("node_config")
@@ -151,7 +137,7 @@ def _check_nodes(config: Mapping[str, Any]) -> Iterator[Finding]:
             for key in sorted(node_config.keys() - known):
                 near = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                yield Finding(f"{where}.node_config", f"unknown key {key!r}{hint}")
+                yield Finding(f"{where}.node_config.{key}", f"unknown key {key!r}{hint}")
     head = types.get(config.get("head_node_type"))
     if isinstance(head, dict) and (head.get("resources") or {}).get("CPU") != 0:
         yield Finding(
@@ -181,6 +167,21 @@ def _check_commands(config: Mapping[str, Any]) -> Iterator[Finding]:
                     )
 
 
+def _check_storage(config: Mapping[str, Any]) -> Iterator[Finding]:
+    """That results and checkpoints are the same on every node that a trial may move to."""
+    commands = [str(command) for key in _SETUP for command in config.get(key) or ()]
+    several = config.get("max_workers", 2) != 0
+    if several and not any(map(_MOUNT.search, commands)):
+        provider = config.get("provider")
+        local = isinstance(provider, dict) and provider.get("type") == "local"
+        yield Finding(
+            "setup_commands",
+            "mount no storage that all nodes share: a trial that moves to another node would not "
+            "find its checkpoint; mount one (NFS, EFS, Lustre) and put results there",
+            error=not local,  # machines of one's own may share their home
+        )
+
+
 def _check_mounts(config: Mapping[str, Any], base: Path) -> Iterator[Finding]:
     mounts = config.get("file_mounts")
     if not isinstance(mounts, dict):
@@ -204,8 +205,9 @@ def _check_text(text: str) -> Iterator[Finding]:
     for number, line in enumerate(text.splitlines(), 1):
         code = line.partition(" #")[0] if not line.lstrip().startswith("#") else ""
         if _SECRET.search(code):
-            yield Finding(f"line {number}", "looks like a secret; keep it in a file of mode 0600")
+            message = "looks like a secret; keep it in a file of mode 0600"
+            yield Finding("the text", message, line=number)
         for example, meaning in _EXAMPLES.items():
             if example in code:
                 message = f"{example} is the example's; put in {meaning}"
-                yield Finding(f"line {number}", message, error=False)
+                yield Finding("the text", message, error=False, line=number)

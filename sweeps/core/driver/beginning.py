@@ -13,6 +13,7 @@ from sweeps.core.check.growth import check_growth
 from sweeps.core.driver.resume import refuse_changes, stored_sweep
 from sweeps.core.driver.warm_start import WarmStart, look_back
 from sweeps.core.pages.growth import growth_rows
+from sweeps.core.spec.asked import places_told
 from sweeps.core.spec.command import Options, options_of, parse
 from sweeps.core.spec.growth import Growth, NothingAdded, grow
 from sweeps.core.spec.settings import UsageError
@@ -74,10 +75,11 @@ def begin(script: Sweep, words: Sequence[str]) -> Beginning:
     if options.folder is None:
         return Beginning(script, stored, asked, options, SweepState())
     state, growth = fold(read_events(options.folder, heartbeats=1)), None
-    if options.extend is None:
-        refuse_changes(stored, asked)
-    elif (growth := _growth(stored, asked, state)) is not None:
-        asked = growth.sweep
+    with places_told(options.given):
+        if options.extend is None:
+            refuse_changes(stored, asked)
+        elif (growth := _growth(stored, asked, state)) is not None:
+            asked = growth.sweep
     return Beginning(script, stored, asked, options, state, growth)
 
 

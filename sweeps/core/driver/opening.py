@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
 from sweeps.core.driver.interrupt import Interrupts
-from sweeps.core.forecast.forecast import forecast_text, size_text
-from sweeps.core.forecast.limits import Limits
+from sweeps.core.forecast.forecast import Forecast, forecast_text, size_text
+from sweeps.core.forecast.limits import LEAST_S, Limits
 from sweeps.core.forecast.outlook import Outlook, look_ahead
 from sweeps.core.host import machine
 from sweeps.core.pages import parts
@@ -27,6 +27,7 @@ from sweeps.core.store.folder import (
     StorageError,
     create_run_folder,
     probe_writable,
+    sweep_folder,
 )
 from sweeps.core.store.state import SweepState
 
@@ -43,9 +44,12 @@ def forecast_of(
     console: Console,
     interrupts: Interrupts,
     state: SweepState,
+    place: Path,
 ) -> Outlook:
     """What is left of the sweep will take; where it starts at once, after a canary of at most a
     minute.
+
+    Raises UsageError where the disk of `place` is too small.
     """
     # What this machine takes says nothing of a cluster's nodes, and a dry run starts nothing.
     canary = not (options.dry_run or options.no_canary or options.address or options.folder)
@@ -61,23 +65,28 @@ def forecast_of(
         ended=[trial for trial in state.trials.values() if trial.final],
         with_canary=canary,
         should_stop=lambda: interrupts.requested,
+        settle=lambda forecast: _refuse_small_disk(forecast, options, place),
     )
 
 
-def with_forecast(
-    checked: Checked, options: Options, outlook: Outlook, limits: Limits, place: Path
-) -> Checked:
-    """The check with what the forecast adds. Raises UsageError where the disk is too small."""
-    needed, free = outlook.forecast.disk_bytes, shutil.disk_usage(place).free
-    disk = Finding(
-        "disk", f"up to {size_text(needed)} are needed, {size_text(free)} are free in {place}"
-    )
+def _refuse_small_disk(forecast: Forecast, options: Options, place: Path) -> None:
+    excused = options.yes or options.dry_run or options.folder is not None
+    if not excused and forecast.disk_bytes > shutil.disk_usage(place).free:
+        told = _disk_text(forecast, place)
+        raise UsageError(f"disk: {told}; make room, or start all the same with --yes")
+
+
+def _disk_text(forecast: Forecast, place: Path) -> str:
+    needed, free = size_text(forecast.disk_bytes), size_text(shutil.disk_usage(place).free)
+    return f"up to {needed} are needed, {free} are free in {place}"
+
+
+def with_forecast(checked: Checked, outlook: Outlook, limits: Limits, place: Path) -> Checked:
+    """The check with what the forecast adds."""
     checked = checked.with_findings(*outlook.findings, *limits.findings(outlook.forecast))
-    if needed > free and options.folder is None:
-        if not (options.yes or options.dry_run):
-            raise UsageError(f"disk: {disk.text}; make room, or start all the same with --yes")
-        return checked.with_findings(disk)
-    return checked.with_findings(disk) if needed > DISK_SHARE * free else checked
+    if outlook.forecast.disk_bytes > DISK_SHARE * shutil.disk_usage(place).free:
+        checked = checked.with_findings(Finding("disk", _disk_text(outlook.forecast, place)))
+    return checked
 
 
 def at_once(checked: Checked, options: Options) -> int:
@@ -117,12 +126,35 @@ def _nearest(place: Path) -> Path:
     return place
 
 
-def results_place(options: Options) -> Path:
-    """Where results will lie. Raises StorageError where that cannot be written; makes nothing."""
-    place = _nearest(options.folder or options.results)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise StorageError(f"cannot write results to {options.results}: {place} is not writable")
-    return place
+def limits_of(options: Options) -> Limits:
+    """The caps that are asked for. Refuses a time in which nothing could be reached."""
+    limit = options.time_limit_s
+    if limit is not None and limit < LEAST_S:
+        raise UsageError(
+            f"--time-limit must be at least {LEAST_S:.0f}s, got {limit:g}s: to start and to save "
+            "takes that long"
+        )
+    return Limits(limit, options.max_gpu_hours, options.max_disk_bytes)
+
+
+def results_place(sweep: Sweep, options: Options) -> Path:
+    """Where results will lie; makes nothing.
+
+    Raises StorageError where that cannot be written, UsageError where it may not be.
+    """
+    wanted = options.folder or options.results
+    place = wanted
+    try:
+        if options.folder is None:
+            sweep_folder(options.results, sweep.name)
+        place = _nearest(wanted)
+        with tempfile.TemporaryFile(dir=place):  # it has no name, and is gone with this line
+            return place
+    except OSError as error:
+        reason = f"{place} is not writable ({error.strerror})"
+        raise StorageError(f"cannot write results to {wanted}: {reason}") from error
+    except ValueError as error:
+        raise UsageError(f"cannot write results to {wanted}: {error}") from error
 
 
 def own_folder(sweep: Sweep, options: Options) -> RunFolder:

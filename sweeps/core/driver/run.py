@@ -33,6 +33,7 @@ from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
+from sweeps.core.spec.asked import places_told
 from sweeps.core.spec.command import Options, usage
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
@@ -84,7 +85,8 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         return ExitCode.OK
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
-    checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
+    with places_told(options.given):
+        checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
     earlier = earlier_runs(options.results, sweep.tasks, without=options.folder)
     checked = checked.with_findings(*lint(sweep, checked, earlier))
     if options.address is None and (problem := cluster.shortage(checked.largest)):
@@ -94,14 +96,14 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         checked = checked.with_findings(Finding("machine", problem))
     beginning.check()
     cluster.prepare(options.address)
-    place = opening.results_place(options)
-    limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
+    place = opening.results_place(sweep, options)
+    limits = opening.limits_of(options)
     here = machine.environment(words)
     beginning = beginning.looking_back(here)
     outlook = opening.forecast_of(
-        sweep, checked, options, here, gpu_bytes, console, interrupts, beginning.state
+        sweep, checked, options, here, gpu_bytes, console, interrupts, beginning.state, place
     )
-    checked = opening.with_forecast(checked, options, outlook, limits, place)
+    checked = opening.with_forecast(checked, outlook, limits, place)
     checked, extra = beginning.warned(checked), beginning.rows()
     if options.dry_run:
         page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)

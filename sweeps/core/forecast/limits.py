@@ -15,6 +15,8 @@ from sweeps.core.store.state import TrialRecord
 
 #: Saving and leaving takes up to this.
 STOP_S = 20.0
+#: In less than this no trial would reach anything that could be saved.
+LEAST_S = 60.0
 #: A folder of thousands of files takes a while to add up.
 MEASURE_EVERY_S = 30.0
 

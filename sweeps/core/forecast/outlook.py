@@ -44,8 +44,11 @@ def look_ahead(
     ended: Sequence[TrialRecord] = (),
     with_canary: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
+    settle: Callable[[Forecast], None] = lambda forecast: None,
 ) -> Outlook:
     """What the sweep will take with `slots` trials at a time (0: not known, so no canary).
+
+    `settle` sees the first forecast and may refuse, before a canary takes any time.
 
     `here` is `machine.environment`: earlier trials below `results` count if theirs was like it.
     Trials of this sweep that have `ended` take nothing more.
@@ -58,6 +61,7 @@ def look_ahead(
     ]
     found = correction(earlier, f"from {len(earlier)} earlier trials")
     first = forecast(sweep, checked, slots, found, gpu_bytes, ended)
+    settle(first)
     seconds = min(MOST_CANARY_S, CANARY_SHARE * first.wall_s.est)
     known = {run.config.world_model.kind for run in earlier}
     enough = len(earlier) >= ENOUGH_RECORDED and kinds <= known

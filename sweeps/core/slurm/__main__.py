@@ -6,6 +6,7 @@ token of its Ray and where its head is; both are made anew at every start and go
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from sweeps.core.slurm import node
 from sweeps.core.slurm.job import PID, TOKEN, Head, Job, JobError
 
 ARRAY_INDEX = "{array}"
+CONFIG = "--config"
 
 
 def results_of(words: Iterable[str]) -> Path:
@@ -74,9 +76,14 @@ def driver_words(job: Job, words: Sequence[str], address: str) -> list[str]:
     asked = any(word.partition("=")[0] in ("--resume", "--extend") for word in given)
     found = run_folder_of(results_of(given), job.job_id) if job.restarts and not asked else None
     if found is not None:
-        # The folder holds the settings; said again they could only differ. Flags and their values
-        # are how to run.
-        kept = [word for word in given if word.startswith("-") or "=" not in word]
+        # The folder holds the settings; said again they could only differ, also those of files.
+        # Other flags and their values are how to run.
+        kept = [
+            word
+            for before, word in itertools.pairwise(["", *given])
+            if (word.startswith("-") or "=" not in word)
+            and CONFIG not in (before, word.partition("=")[0])
+        ]
         given = [*_without(kept, "--warm-start"), "--resume", str(found)]
     return [*given, "--address", address]
 

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from flowpwm.checks import ConfigError, did_you_mean, one_of
+from flowpwm.checks import SECRET, ConfigError, did_you_mean, looks_secret, one_of, refuse_secret
 from flowpwm.compose import presets
 from flowpwm.envs import ENVS
 from flowpwm.envs.tasks import TASK_SETS, task_set
+from flowpwm.settings_file import HELP, Given, read_settings
 from sweeps.core.spec import quantity
+from sweeps.core.spec.asked import Asked
 from sweeps.core.spec.axes import Range, axis_text, last_name
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import SEEDS, UsageError, more_seeds, settings_of
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
-from sweeps.core.spec.values import parse_value
 
-SECRET = re.compile(r"(?i)(^|[._-])(api_?)?(key|token|secret|passw\w*)($|[._-])")
 S = TypeVar("S", bound=Sweep)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, as opposed to what: none of it changes a result."""
+    """How to run, as opposed to what: none of it changes a result.
+
+    `given` is what the files of `config` set, and where, to say so in messages.
+    """
 
     results: Path = Path("results")
     dry_run: bool = False
@@ -43,6 +46,8 @@ class Options:
     time_limit_s: float | None = None
     max_gpu_hours: float | None = None
     max_disk_bytes: int | None = None
+    config: tuple[Path, ...] = ()
+    given: Mapping[str, Given] = field(default_factory=dict)
     help: bool = False
 
     @property
@@ -55,6 +60,7 @@ WORDS = ("preset", "task", "arms", "baseline", "goal", "results")
 #: Folders of the user; trials run elsewhere, so a relative path would mean another place there.
 PATHS = ("dataset", "init_world_model")
 FLAGS = {
+    "--config FILE": HELP,
     "--dry-run": "check everything, show the plan, start nothing",
     "--resume PATH": "go on with the sweep in this folder",
     "--extend PATH": "add seeds, arms, tasks, values or trials to the sweep in this folder",
@@ -72,6 +78,7 @@ BEGINNINGS = ("--resume", "--extend", "--warm-start")
 #: Flags without a value, and those with one: the option they set and how it is read.
 _SWITCHES = ("--dry-run", "--quiet", "--yes", "--no-canary", "--help", "-h")
 _VALUED: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    "--config": ("config", lambda name, text: Path(text)),
     "--resume": ("resume", lambda name, text: Path(text)),
     "--extend": ("extend", lambda name, text: Path(text)),
     "--warm-start": ("warm_start", lambda name, text: Path(text)),
@@ -90,27 +97,53 @@ def parse(
     Arms can be named that the sweep has, that are `offered` with it, or that are presets. With
     `--extend` a number of seeds keeps those that the sweep has, and counts them.
     """
-    options, assignments = _split(words)
+    options, typed = _split(words)
+    asked = _from_files(options.config)
+    given = {
+        key: Given(each.content, each.place) for key, each in asked.items() if key not in typed
+    }
+    asked |= {key: Asked(text) for key, text in typed.items()}
     problems: list[str] = []
     had = sweep if options.extend is not None else None
-    if "results" in assignments:
-        options = dataclasses.replace(options, results=Path(assignments.pop("results")))
-    for key, text in sorted(assignments.items(), key=lambda item: _turn(item[0])):
+    if "results" in asked:
+        options = dataclasses.replace(options, results=_results(asked.pop("results")))
+    for key, each in sorted(asked.items(), key=lambda item: _turn(item[0])):
+        where = f" ({each.place})" if each.place else ""
         try:
-            sweep = _assign(sweep, key, text, offered, had)
+            sweep = _assign(sweep, key, each, offered, had)
         except UsageError as error:
-            problems += error.lines
+            problems += [line + where for line in error.lines]
         except ConfigError as error:
-            problems.append(str(error))
+            problems.append(f"{error}{where}")
         except ValueError as error:
-            problems.append(f"{key}: {error}")
-    for key in assignments:
+            problems.append(f"{key}: {error}{where}")
+    for key in asked:
         name = key.removeprefix("arms.")
         if key.startswith("arms.") and name not in sweep.arms and not problems:
-            problems.append(f"{key} is set, but arms={assignments['arms']} leaves it out")
+            problems.append(f"{key} is set, but arms={asked['arms'].content} leaves it out")
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    return sweep, options
+    return sweep, dataclasses.replace(options, given=given)
+
+
+def _from_files(paths: Sequence[Path]) -> dict[str, Asked]:
+    try:
+        given = read_settings(paths)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    if "results" in given:
+        place = given["results"].place
+        raise UsageError(f"results is for the command line: a file says what to run ({place})")
+    return {key: Asked(*setting) for key, setting in given.items()}
+
+
+def _results(asked: Asked) -> Path:
+    text = asked.text("results")
+    if not text.strip():
+        raise UsageError("results needs a value: results=FOLDER")
+    if "://" in text:
+        raise UsageError(f"results must be a folder of this machine, got {text!r}")
+    return Path(text)
 
 
 def _turn(key: str) -> int:
@@ -133,22 +166,31 @@ def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
     while rest:
         word = rest.pop(0)
         name, equals, text = word.partition("=")
-        if name in _SWITCHES:
+        if not word.isascii() and word != word.encode(errors="replace").decode():
+            problems.append(f"{name!r} is followed by bytes that are no text")
+        elif name in _SWITCHES:
             options["help" if name == "-h" else name[2:].replace("-", "_")] = True
         elif name in _VALUED:
             text = text if equals else rest.pop(0) if rest else ""
             option, read = _VALUED[name]
             try:
-                options[option] = read(name, text) if text else None
+                value = read(name, text) if text else None
             except UsageError as error:
                 problems += error.lines
-            if not text:
+                continue
+            if value is None:
                 problems.append(f"{name} needs a value after it")
+            elif option == "config":
+                options[option] = (*options.get(option, ()), value)
+            else:
+                options[option] = value
+        elif looks_secret(name):
+            problems.append(SECRET.format(name))
+            if not equals and rest and "=" not in rest[0]:
+                rest.pop(0)  # the secret itself
         elif word.startswith("-") or not equals or not name:
             flags = [flag.split()[0] for flag in FLAGS]
             problems.append(f"unknown word {word!r}; use key=value.{did_you_mean(name, flags)}")
-        elif SECRET.search(name):
-            problems.append(f"{name} looks like a secret: secrets come from the environment only")
         elif name in assignments:
             problems.append(f"{name} is given twice: {assignments[name]!r} and {text!r}")
         else:
@@ -161,30 +203,32 @@ def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
     return Options(**options), assignments
 
 
-def _assign(sweep: S, key: str, text: str, offered: Mapping[str, str], had: Sweep | None) -> S:
-    if not text.strip():
+def _assign(sweep: S, key: str, asked: Asked, offered: Mapping[str, str], had: Sweep | None) -> S:
+    if asked.is_empty():
         raise UsageError(f"{key} needs a value: {key}=...")
     if key == "task":
-        return _with_tasks(sweep, [str(name) for name in _items(text)])
+        return _with_tasks(sweep, [str(name) for name in asked.items()])
     if key == "preset":
-        return _with_presets(sweep, text.split())
+        return _with_presets(sweep, asked.text(key).split())
     if key == "arms":
-        return _with_arms(sweep, [str(name) for name in _items(text)], offered)
+        return _with_arms(sweep, [str(name) for name in asked.items()], offered)
     if key.startswith("arms."):
-        arm = {key.removeprefix("arms."): " ".join(map(_absolute_word, text.split()))}
-        return dataclasses.replace(sweep, arms=dict(sweep.arms) | arm)
+        words = " ".join(map(_arm_word, asked.text(key).split()))
+        return dataclasses.replace(
+            sweep, arms=dict(sweep.arms) | {key.removeprefix("arms."): words}
+        )
     if key == "baseline":
-        one_of("baseline", text, sweep.arms)
-        return dataclasses.replace(sweep, baseline=text)
+        one_of("baseline", asked.content, sweep.arms)
+        return dataclasses.replace(sweep, baseline=asked.content)
     if key == "goal":
-        return dataclasses.replace(sweep, goal=" ".join(text.split()))
+        return dataclasses.replace(sweep, goal=" ".join(asked.text(key).split()))
     settings = settings_of(sweep)
     if key in settings:
-        value = parse_value(text)
+        value = asked.value()
         if had is not None and key in SEEDS and type(value) is int:
             value = more_seeds(key, value, had.seeds(SEEDS[key]))
         return _set(sweep, settings[key].path, settings[key].parse(key, value))
-    value = [_absolute(item) for item in _items(text)] if key in PATHS else parse_value(text)
+    value = [_absolute(item) for item in asked.items()] if key in PATHS else asked.value()
     if key in PATHS and isinstance(value, list) and len(value) == 1:
         value = value[0]
     if (axis := axis_named(sweep, key)) is not None:
@@ -206,12 +250,6 @@ def _full_key(key: str, words: list[str], known: Mapping[str, Any]) -> str:
         raise UsageError(f"{key!r} is short for {' and for '.join(matches)}: give one in full")
     names = [*words, *known, *map(last_name, known)]
     raise UsageError(f"unknown key {key!r}.{did_you_mean(key, names)}")
-
-
-def _items(text: str) -> list[Any]:
-    """`a,b` and `[a,b]` alike."""
-    value = parse_value(text if text.startswith("[") else f"[{text}]")
-    return value if isinstance(value, list) else [value]
 
 
 def _with_tasks(sweep: S, names: list[str]) -> S:
@@ -244,11 +282,15 @@ def _with_arms(sweep: S, names: list[str], offered: Mapping[str, str]) -> S:
 
 
 def _absolute(path: Any) -> str:
-    return str(Path(str(path)).expanduser().resolve())
+    if path == "":
+        return ""  # none, in place of the one that a preset or the sweep names
+    return os.path.realpath(os.path.expanduser(str(path)))
 
 
-def _absolute_word(word: str) -> str:
+def _arm_word(word: str) -> str:
+    """A word of an arm, with the whole path where it is one."""
     key, equals, text = word.partition("=")
+    refuse_secret(key)
     return f"{key}={_absolute(text)}" if equals and text and key in PATHS else word
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sweeps.core.spec.axes import Cell
+from sweeps.core.spec.axes import Cell, Range
 from sweeps.core.spec.sweep import Confirm, Sweep
 
 __all__ = ["Compare", "Confirm"]
@@ -48,4 +49,13 @@ class Compare(Sweep):
 
     def planned_trials(self) -> dict[str, int]:
         """Trials of the one stage."""
-        return {"confirm": len(list(self.confirmed())) * len(self.confirm.seeds)}
+        runs = 0
+        for arm in self.arms:  # counted, not listed: a slip can make it billions
+            own = self.keys(arm)
+            axes = [
+                len(axis)
+                for key, axis in self.space.items()
+                if key in own and not isinstance(axis, Range)
+            ]
+            runs += len(self.tasks) * math.prod(axes)
+        return {"confirm": runs * len(self.confirm.seeds)}

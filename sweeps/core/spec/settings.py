@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sweeps.core.spec.sweep import FIRST_TEST_SEED, Sweep
 from sweeps.core.spec.tune import SEED_SETS, Tune
 
+MOST_SEEDS = 100_000
 WANDB_MODES = ("off", "offline", "online")
 
 
@@ -28,9 +29,11 @@ class Setting(NamedTuple):
     doc: str
 
 
-def _whole(name: str, value: Any, low: int = 1) -> int:
+def _whole(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
     if type(value) is not int or value < low:
         raise UsageError(f"{name} must be a whole number of at least {low}, got {value!r}")
+    if value > high:
+        raise UsageError(f"{name} must be at most {high}, got {value}")
     return value
 
 
@@ -62,7 +65,7 @@ def _seeds(name: str, value: Any) -> tuple[int, ...]:
     stage = name.partition(".")[0]
     first = SEED_SETS[stage].start if stage in SEED_SETS else FIRST_TEST_SEED
     if not isinstance(value, list):
-        return tuple(range(first, first + _whole(name, value)))
+        return tuple(range(first, first + _whole(name, value, high=MOST_SEEDS)))
     if not value or not all(type(seed) is int and seed >= 0 for seed in value):
         raise UsageError(f"{name} must be a count or a list of seeds, got {value}")
     return tuple(value)

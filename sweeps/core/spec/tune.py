@@ -111,10 +111,17 @@ class Tune(Sweep):
         if len(choices) < len(self.space):
             return math.inf
         free = [len(axis) for key, axis in choices.items() if key not in NFE_AXES]
-        bound = {key: axis for key, axis in choices.items() if key in NFE_AXES}
-        pairs = itertools.product(*bound.values())
-        affordable = sum(self.affordable(dict(zip(bound, pair, strict=True))) for pair in pairs)
-        return affordable * math.prod(free)
+        return len(self.affordable_pairs()) * math.prod(free)
+
+    def affordable_pairs(self) -> list[Cell]:
+        """What `max_nfe` leaves of the two axes that it looks at, as far as they are axes."""
+        axes = {
+            key: axis
+            for key, axis in self.space.items()
+            if key in NFE_AXES and not isinstance(axis, Range)
+        }
+        pairs = (dict(zip(axes, pair, strict=True)) for pair in itertools.product(*axes.values()))
+        return [pair for pair in pairs if self.affordable(pair)]
 
     def cells(self) -> Iterator[Cell]:
         """Every cell of a finite space, the last axis fastest."""

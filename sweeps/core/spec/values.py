@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from flowpwm.scalars import parse_scalar
 from sweeps.core.spec.axes import Range
 
-_INTEGER = re.compile(r"[+-]?\d+(_\d+)*")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 _RANGE = re.compile(r"(uniform|loguniform|int)\((.*)\)")
-_WORDS = {"true": True, "false": False, "null": None}  # "none" names an option
 
 
 def parse_value(text: str) -> Any:
@@ -21,17 +19,11 @@ def parse_value(text: str) -> Any:
     text = text.strip()
     if text.startswith("["):
         return _parse_list(text)
-    if match := _RANGE.fullmatch(text):
-        return _parse_range(text, match[1], match[2])
-    if text.lower() in _WORDS:
-        return _WORDS[text.lower()]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _NUMBER.fullmatch(text):
-        return float(text)
+    if (found := parse_range(text)) is not None:
+        return found
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
-    return text
+    return parse_scalar(text)
 
 
 def _parse_list(text: str) -> list[Any]:
@@ -53,7 +45,16 @@ def _parse_list(text: str) -> list[Any]:
     return [parse_value(item) for item in items]
 
 
-def _parse_range(text: str, kind: str, arguments: str) -> Range:
+def parse_range(text: str) -> Range | None:
+    """The range that `text` is, such as `uniform(1, 8)`; None if it is something else.
+
+    Raises ValueError for a malformed one.
+    """
+    match = _RANGE.fullmatch(text)
+    return match and _checked_range(text, match[1], match[2])
+
+
+def _checked_range(text: str, kind: str, arguments: str) -> Range:
     bounds = [parse_value(part) for part in arguments.split(",")]
     numbers = [b for b in bounds if isinstance(b, (int, float)) and not isinstance(b, bool)]
     if len(bounds) != 2 or len(numbers) != 2:
@@ -63,6 +64,8 @@ def _parse_range(text: str, kind: str, arguments: str) -> Range:
         raise ValueError(f"{text!r} needs its first bound below its second, both finite")
     if kind == "loguniform" and low <= 0:
         raise ValueError(f"{text!r} needs bounds above 0, its values are spread geometrically")
+    if any(isinstance(bound, int) and abs(bound) >= 2**63 for bound in numbers):
+        raise ValueError(f"{text!r} needs bounds below 2**63")
     if kind == "int" and not all(isinstance(bound, int) for bound in numbers):
         raise ValueError(f"{text!r} needs whole numbers as bounds")
     return Range(low, high, log=kind == "loguniform", integer=kind == "int")

@@ -20,6 +20,7 @@ __all__ = [
     "check_name",
     "create_run_folder",
     "probe_writable",
+    "sweep_folder",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -130,12 +131,8 @@ def create_run_folder(root: Path, sweep: str) -> RunFolder:
         ValueError: the name cannot be a folder, or leads out of `root` by a link.
         StorageError: `root` cannot be written.
     """
-    check_name(sweep)
-    root = root.resolve()
-    probe_writable(root)
-    parent = root / sweep
-    if not parent.resolve().is_relative_to(root):
-        raise ValueError(f"sweep {sweep!r} leads out of {root}: {parent} is a link")
+    parent = sweep_folder(root, sweep)
+    probe_writable(parent.parent)
     try:
         path = _new_folder(parent)
         for name in ("events", "series", "tables", "checkpoints", "logs"):
@@ -148,6 +145,18 @@ def create_run_folder(root: Path, sweep: str) -> RunFolder:
     except OSError as error:
         raise StorageError(f"cannot make a run folder in {parent}: {error}") from error
     return folder
+
+
+def sweep_folder(root: Path, sweep: str) -> Path:
+    """The absolute folder of all runs of a sweep; nothing is made.
+
+    Raises:
+        ValueError: the name cannot be a folder, or leads out of `root` by a link.
+    """
+    parent = root.resolve() / check_name(sweep)
+    if not parent.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"sweep {sweep!r} leads out of {root}: {parent} is a link")
+    return parent
 
 
 def probe_writable(root: Path) -> None:

@@ -134,10 +134,10 @@ def test_a_token_that_others_can_read_is_refused(token: Path, tmp_path: Path) ->
     ("text", "message"),
     [
         ("cluster_name: a\ncluster_name: b\n", "'cluster_name' is given twice"),
-        ("a: [1\n", "not a YAML file"),
-        ("- a\n", "must hold a mapping, got list"),
-        ("", "must hold a mapping, got NoneType"),
-        ("a: !!python/object:os.system {}\n", "not a YAML file"),
+        ("a: [1\n", "is not YAML"),
+        ("- a\n", "holds a list; expected a mapping"),
+        ("", "is empty"),
+        ("a: !!python/object:os.system {}\n", "has the tag !!python/object:os.system"),
     ],
 )
 def test_what_is_no_cluster_file_is_one_finding(text: str, message: str, tmp_path: Path) -> None:
@@ -151,4 +151,4 @@ def test_a_missing_file_ends_with_the_usage_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--cluster", str(tmp_path / "none.yaml")]) == 2
-    assert "No such file" in capsys.readouterr().out
+    assert "no such file" in capsys.readouterr().out

@@ -104,6 +104,9 @@ def test_only_a_job_that_comes_again_goes_on_by_itself(tmp_path: Path) -> None:
     limited = [*words, "--time-limit", "12h"]
     kept = ["--yes", "--time-limit", "12h"]
     assert slurm.driver_words(again, limited, "gpu7:20257") == [*kept, "--resume", ours, *address]
+    # What a file says is in the folder, and may have been edited since.
+    filed = [*limited, "--config", "a.yaml", "--config=b.yaml"]
+    assert slurm.driver_words(again, filed, "gpu7:20257") == [*kept, "--resume", ours, *address]
 
 
 def test_a_resume_that_is_asked_for_stays_as_it_is(tmp_path: Path) -> None:

@@ -148,3 +148,36 @@ def test_a_sweep_that_was_stored_before_there_were_goals_has_none() -> None:
     plain = PLAN.to_dict()
     del plain["goal"]
     assert Tune.from_dict(plain).goal == ""
+
+
+def test_a_file_of_settings_means_what_the_same_words_mean(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "task: reacher-easy\n"
+        "screen: {trials: 4, rungs: [0.5]}\n"
+        "confirm.seeds: 3\n"
+        "substeps: [1, 2]\n"
+        "optim:\n  wm_lr: loguniform(1e-4, 1e-3)\n"
+        "horizon: 8\n"
+        "goal: does it = help?\n"
+        "arms:\n  flow: flow actor_updates=2\n"
+    )
+    words = ["task=reacher-easy", "screen.trials=4", "screen.rungs=[0.5]", "confirm.seeds=3"]
+    words += ["substeps=[1,2]", "optim.wm_lr=loguniform(1e-4, 1e-3)", "horizon=8"]
+    words += ["goal=does it = help?", "arms.flow=flow actor_updates=2"]
+    assert parse(PLAN, ["--config", str(path)])[0] == parse(PLAN, words)[0]
+
+
+def test_words_win_over_files_and_later_files_over_earlier_ones(tmp_path: Path) -> None:
+    for name, text in (
+        ("a", "horizon: 4\nepochs: 10\nseed: 1\n"),
+        ("b", "horizon: 8\nepochs: 20\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    files = [f"--config={tmp_path / name}" for name in "ab"]
+    sweep, options = parse(PLAN, [*files, "epochs=30"])
+    assert sweep.fixed == {"horizon": 8, "seed": 1} and sweep.space["epochs"] == (30,)
+    assert {key: setting.place for key, setting in options.given.items()} == {
+        "horizon": f"{tmp_path / 'b'}:1",
+        "seed": f"{tmp_path / 'a'}:3",
+    }

@@ -11,7 +11,7 @@ from sweeps.core.check.lint.confounded import confounded
 from sweeps.core.protocol.grid import Grid, is_enumerable
 from sweeps.core.spec.axes import Cell, Range, last_name
 from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
+from sweeps.core.spec.tune import NFE_AXES, Tune
 
 
 def findings(sweep: Sweep, checked: Checked) -> Iterator[Finding]:
@@ -50,10 +50,10 @@ def _left_out(sweep: Tune) -> Iterator[Finding]:
     axes = {key: axis for key, axis in sweep.space.items() if not isinstance(axis, Range)}
     if not sweep.max_nfe or len(axes) < len(sweep.space):
         return
-    cells = list(sweep.cells())
-    for key, values in axes.items():
-        tried = [cell[key] for cell in cells]
-        if missing := [str(value) for value in values if value not in tried]:
+    pairs = sweep.affordable_pairs()
+    for key in filter(axes.__contains__, NFE_AXES):
+        tried = [pair[key] for pair in pairs]
+        if missing := [str(value) for value in axes[key] if value not in tried]:
             yield Finding(
                 "space",
                 f"max_nfe={sweep.max_nfe} leaves out {last_name(key)}={','.join(missing)}: "
