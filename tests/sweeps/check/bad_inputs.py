@@ -475,11 +475,13 @@ ROWS: tuple[Row, ...] = (
         40,
         "results=/proc/nowhere",
         "cannot write results to /proc/nowhere: /proc is not writable (…)",
+        code=6,
     ),
     tune(
         40,
         "results=file/results",
         "cannot write results to file/results: …/file is not writable (Not a directory)",
+        code=6,
         files={"file": "no folder"},
     ),
     tune(
@@ -747,9 +749,10 @@ def page() -> str:
     lines = [
         "# Bad input and what is said about it",
         "",
-        "Every input of this table is refused with exit code 2 before anything is started, or is",
-        "accepted where the answer says so. The table is what `tests/sweeps/check` runs; it is",
-        "written by `python -m tests.sweeps.check.bad_inputs > docs/bad-input.md`. … stands for",
+        "Every input of this table is refused with exit code 2 before anything is started (6 for a",
+        "folder that cannot be written), or is accepted where the answer says so. The table is what",
+        "`tests/sweeps/check` runs; it is written by",
+        "`python -m tests.sweeps.check.bad_inputs > docs/bad-input.md`. … stands for",
         "what depends on the machine.",
         "",
         "| | input | answer |",
