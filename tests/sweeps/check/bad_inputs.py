@@ -749,8 +749,8 @@ def page() -> str:
     lines = [
         "# Bad input and what is said about it",
         "",
-        "Every input of this table is refused with exit code 2 before anything is started (6 for a",
-        "folder that cannot be written), or is accepted where the answer says so. The table is what",
+        "Every input of this table is refused with exit code 2 before anything is started (6 for",
+        "a folder that cannot be written), or is accepted where it says so. The table is what",
         "`tests/sweeps/check` runs; it is written by",
         "`python -m tests.sweeps.check.bad_inputs > docs/bad-input.md`. … stands for",
         "what depends on the machine.",
