@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable
 _SECRET_NAME = re.compile(
     r"(?i)(^|[^a-z])(api_?)?(key|token|secret|passw\w*|credentials?)($|[^a-z])|apikey"
 )
-SECRET = "{} looks like a secret: secrets come from the environment only"
 
 
 class ConfigError(ValueError):
@@ -22,10 +21,19 @@ def looks_secret(name: str) -> bool:
     return bool(_SECRET_NAME.search(name))
 
 
-def refuse_secret(name: str) -> None:
-    """Refuse to set what is named like a secret."""
+def wrong_key(name: str) -> str:
+    """Why nobody may set this key, '' if it is one that there could be."""
+    if not name.isprintable():
+        return f"{name!r} is no key: keys are words"
     if looks_secret(name):
-        raise ConfigError(SECRET.format(name))
+        return f"{name} looks like a secret: secrets come from the environment only"
+    return ""
+
+
+def refuse_wrong_key(name: str) -> None:
+    """Refuse a key that cannot be one, or is named like a secret."""
+    if problem := wrong_key(name):
+        raise ConfigError(problem)
 
 
 def without_secrets(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flowpwm.checks import SECRET, looks_secret
+from flowpwm.checks import wrong_key
 from flowpwm.safe_yaml import Document, YamlError, read_mapping
 
 HELP = "settings from this YAML file, before those of the command line; may be given again"
@@ -71,8 +71,8 @@ def _leaves(
 
 def _problem(key: str, value: Any) -> str:
     """Why a file may not set this, '' if it may."""
-    if looks_secret(key):
-        return SECRET.format(key)
+    if problem := wrong_key(key):
+        return problem
     if value is None:
         return f"{key} has no value; expected '{key}: ...'"
     for text in _texts(value):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowpwm.checks import ConfigError, refuse_secret
+from flowpwm.checks import ConfigError, refuse_wrong_key
 from flowpwm.compose import compose, presets
 from flowpwm.config import RunConfig
 from flowpwm.safe_yaml import YamlError, read_value
@@ -39,7 +39,7 @@ def parse_settings(words: Sequence[str], files: Iterable[Path] = ()) -> RunConfi
     overrides.pop("preset", None)
     for word in words:
         key, equals, text = word.partition("=")
-        refuse_secret(key)
+        refuse_wrong_key(key)
         if equals:
             overrides[key] = _value(key, text)
             given.pop(key, None)  # what is wrong with it is not the file's fault

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from flowpwm.checks import SECRET, ConfigError, did_you_mean, looks_secret, one_of, refuse_secret
+from flowpwm.checks import ConfigError, did_you_mean, one_of, refuse_wrong_key, wrong_key
 from flowpwm.compose import presets
 from flowpwm.envs import ENVS
 from flowpwm.envs.tasks import TASK_SETS, task_set
@@ -184,8 +184,8 @@ def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
                 options[option] = (*options.get(option, ()), value)
             else:
                 options[option] = value
-        elif looks_secret(name):
-            problems.append(SECRET.format(name))
+        elif problem := wrong_key(name):
+            problems.append(problem)
             if not equals and rest and "=" not in rest[0]:
                 rest.pop(0)  # the secret itself
         elif word.startswith("-") or not equals or not name:
@@ -290,7 +290,7 @@ def _absolute(path: Any) -> str:
 def _arm_word(word: str) -> str:
     """A word of an arm, with the whole path where it is one."""
     key, equals, text = word.partition("=")
-    refuse_secret(key)
+    refuse_wrong_key(key)
     return f"{key}={_absolute(text)}" if equals and text and key in PATHS else word
 
 
