@@ -74,6 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"task": names, "world_model.task_dim": 16}
     state = TrainState.start(compose("laptop offline_laptop", words | sizes))
     checkpoint.save(state, home / "checkpoints" / "small" / "best", resumable=False)
+    (home / "mine.yaml").write_text("horizon: 16\nworld_model: {units: [64, 64]}\n")
     return home
 
 

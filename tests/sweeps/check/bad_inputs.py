@@ -642,7 +642,8 @@ ROWS: tuple[Row, ...] = (
     tune(
         50,
         "--resume run horizon=16",
-        "--resume cannot change fixed.horizon: None then, 16 now; start a new sweep for that",
+        "--resume cannot change fixed.horizon: None then, 16 now; --extend adds to a sweep, for "
+        "all else start another",
         prepare=a_run,
         setting="a run without results",
     ),
