@@ -24,6 +24,7 @@ from sweeps.core.check.checked import Checked
 from sweeps.core.check.sweep import check
 from sweeps.core.driver.run import main
 from sweeps.core.pages.start import start_page
+from sweeps.core.protocol.requests import Sizing
 from sweeps.core.spec.command import parse
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
@@ -48,7 +49,7 @@ def sweep_of(script: str) -> Sweep:
 def checked(command: str) -> tuple[Sweep, Checked]:
     _, path, *words = shlex.split(command, comments=True)
     sweep, _ = parse(sweep_of(Path(path).stem), words)
-    return sweep, check(sweep, gpu_bytes=48 * 2**30)
+    return sweep, check(sweep, sizing=Sizing(48 * 2**30))
 
 
 @pytest.fixture(scope="module")

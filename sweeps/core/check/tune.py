@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
 from flowpwm.checks import ConfigError
 from flowpwm.config import config_id
-from sweeps.core.check.checked import Checked, refuse, warnings_of, wrong_rules, wrong_seeds
+from sweeps.core.check.checked import (
+    Checked,
+    refuse,
+    warnings_of,
+    wrong_requests,
+    wrong_rules,
+    wrong_seeds,
+)
 from sweeps.core.check.files import missing_files
 from sweeps.core.protocol.plan import Plan, compose_trial, make_plan
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.spec.axes import Axis, Cell, Range, cell_text, last_name
-from sweeps.core.spec.tune import SEED_SETS, Tune
+from sweeps.core.spec.tune import NFE_AXES, SEED_SETS, Tune
 
+MAX_WEIGHED_CELLS = 64
 MAX_CHECKED_CELLS = 4096  # a larger grid is checked value by value and at its corners
 
 
-def check_tune(sweep: Tune, *, many: bool = False, gpu_bytes: int = 0) -> Checked:
+def check_tune(sweep: Tune, *, many: bool = False, sizing: Sizing = NOTHING_KNOWN) -> Checked:
     """Raise UsageError with a line for every problem, or say what is about to run."""
     refuse(_wrong_rules(sweep, many))
     problems: list[str] = []
@@ -41,12 +51,14 @@ def check_tune(sweep: Tune, *, many: bool = False, gpu_bytes: int = 0) -> Checke
         if not problems:
             problems += _composes(sweep, arm, stage, _first_cell(sweep, arm))
     refuse(problems or missing_files(composed))
-    largest = max(_extremes(sweep, gpu_bytes), key=lambda plan: plan.resources.memory_bytes)
     plans = [
-        make_plan(sweep, arm, "confirm", cell, sweep.confirm.seeds[0], gpu_bytes)
+        make_plan(sweep, arm, "confirm", cell, sweep.confirm.seeds[0], sizing)
         for arm, cell in sweep.confirmed(_first_cell(sweep, sweep.candidate))
     ]
-    return Checked(len(composed), tuple(plans), largest, tuple(_warnings(sweep, largest)))
+    demanding = list(_extremes(sweep, sizing))
+    refuse(wrong_requests(sweep, demanding))
+    checked = Checked(len(composed), tuple(plans), tuple(demanding), ())
+    return dataclasses.replace(checked, warnings=tuple(_warnings(sweep, checked.largest)))
 
 
 def _wrong_rules(sweep: Tune, many: bool) -> Iterator[str]:
@@ -116,16 +128,22 @@ def _composes(sweep: Tune, arm: str, stage: str, cell: Cell) -> list[str]:
     return []
 
 
-def _extremes(sweep: Tune, gpu_bytes: int) -> Iterator[Plan]:
-    """Plans of the cells with every numeric axis at its largest, for each value of the others."""
+def _extremes(sweep: Tune, sizing: Sizing) -> Iterator[Plan]:
+    """Plans of the cells with every numeric axis at its largest, for each value of the others.
+
+    Substeps have a limit together with the integrator: of those each value is looked at.
+    """
     axes = []
-    for axis in sweep.space.values():
+    for key, axis in sweep.space.items():
         values = axis.corners() if isinstance(axis, Range) else axis
         numeric = all(isinstance(value, (int, float)) for value in values)
-        axes.append((max(values),) if numeric else values)
-    for values in itertools.islice(itertools.product(*axes), 64):
-        cell = dict(zip(sweep.space, values, strict=True))
-        yield make_plan(sweep, sweep.candidate, "screen", cell, sweep.screen.seed, gpu_bytes)
+        axes.append((max(values),) if numeric and key not in NFE_AXES else values)
+    cells = [dict(zip(sweep.space, values, strict=True)) for values in itertools.product(*axes)]
+    cells = [cell for cell in cells if sweep.affordable(cell)][:MAX_WEIGHED_CELLS]
+    for cell in cells:
+        yield make_plan(sweep, sweep.candidate, "screen", cell, sweep.screen.seed, sizing)
+    for cell in {repr(shared): shared for shared in map(sweep.shared, cells)}.values():
+        yield make_plan(sweep, sweep.baseline, "confirm", cell, sweep.confirm.seeds[0], sizing)
 
 
 def _warnings(sweep: Tune, plan: Plan) -> Iterator[str]:

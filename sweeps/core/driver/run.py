@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import sys
 import threading
@@ -24,9 +23,11 @@ from sweeps.core.forecast.limits import Limits
 from sweeps.core.forecast.outlook import Outlook
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.host import auth, cluster, machine
+from sweeps.core.host.nodes import HeadWatch
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.requests import Sizing
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
 from sweeps.core.spec.command import Options, parse, resumed_folder, usage
 from sweeps.core.spec.compare import Compare
@@ -78,18 +79,14 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         return ExitCode.OK
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
-    checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
-    if options.address is None and (problem := cluster.shortage(checked.largest)):
-        if not options.dry_run:
-            raise UsageError(problem)
-        # A plan for a larger machine can be looked at on a smaller one.
-        warnings = (*checked.warnings, f"not on this machine: {problem}")
-        checked = dataclasses.replace(checked, warnings=warnings)
+    checked = check(sweep, many=options.yes, sizing=Sizing(gpu_bytes))
     cluster.prepare(options.address)
+    checked = opening.with_shortage(checked, options)
     place = opening.results_place(options)
     limits = Limits(options.time_limit_s, options.max_gpu_hours, options.max_disk_bytes)
     here = machine.environment(words)
     outlook = opening.forecast_of(sweep, checked, options, here, gpu_bytes, console, interrupts)
+    checked = opening.with_requests(sweep, checked, options, outlook.sizing)
     checked = opening.with_warnings(checked, options, outlook, limits, place)
     if options.dry_run:
         console.page(opening.page(sweep, checked, options, "(dry run)", outlook), always=True)
@@ -99,9 +96,7 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     folder = opening.own_folder(sweep, options)
     try:
         with EventLog(folder.path, "driver") as log:
-            run = _Run(
-                sweep, options, checked, folder, console, interrupts, gpu_bytes, outlook, limits
-            )
+            run = _Run(sweep, options, checked, folder, console, interrupts, outlook, limits)
             run.recorder, warning = open_run(folder.path, log, sweep, here)
             if warning:
                 console.page(warning, always=True)
@@ -131,12 +126,15 @@ class _Run:
     folder: RunFolder
     console: Console
     interrupts: Interrupts
-    gpu_bytes: int
     outlook: Outlook
     limits: Limits
     recorder: Recorder = field(init=False)
     error: BaseException | None = None
     connected: bool = False
+    head: HeadWatch | None = None
+
+    def __post_init__(self) -> None:
+        self.sizing = self.outlook.sizing
 
     def supervise(self) -> int:
         """Run to the end, an interrupt or an error, and return the exit code."""
@@ -171,17 +169,29 @@ class _Run:
             return
         if limit := self.limits.reached(self.recorder.trials(), self.folder.path):
             self.interrupts.request(limit)
+        elif self.head is not None and self.head.is_gone():
+            self.interrupts.request(self.head.loss)
 
     def _work(self) -> None:
         try:
             with cluster.connected(self.options.address) as ray_cluster:
+                self.head = HeadWatch(ray_cluster.head)
                 self.connected = True
-                if not ray_cluster.local:
-                    ray_cluster.require(self.checked.largest.resources)
-                self.console.page(self._monitoring(ray_cluster.dashboard))
-                self._run_stages()
+                try:
+                    self._run_on(ray_cluster)
+                except Exception:
+                    if self.head.is_away:  # looked at before our own Ray is shut down
+                        self.interrupts.request(self.head.loss)
+                        raise Interrupted from None
+                    raise
         except BaseException as error:  # noqa: BLE001 - the main thread tells of it
             self.error = error
+
+    def _run_on(self, ray_cluster: cluster.Cluster) -> None:
+        if not ray_cluster.local:
+            ray_cluster.require(self.checked.demanding)
+        self.console.page(self._monitoring(ray_cluster.dashboard))
+        self._run_stages()
 
     def _run_stages(self) -> None:
         from sweeps.core.driver.engine import Engine
@@ -209,9 +219,9 @@ class _Run:
     def _stages(self) -> TuneStages | CompareStages:
         if isinstance(self.sweep, Tune):
             source = enumerate_or(self._study)
-            return TuneStages(self.sweep, self.recorder, source, self.gpu_bytes)
+            return TuneStages(self.sweep, self.recorder, source, self.sizing)
         assert isinstance(self.sweep, Compare)
-        return CompareStages(self.sweep, self.recorder, self.gpu_bytes)
+        return CompareStages(self.sweep, self.recorder, self.sizing)
 
     def _study(self, sweep: Tune, known: list[TrialRecord]):
         from sweeps.core.protocol.study import Study

@@ -44,6 +44,11 @@ def gpu_memory_bytes() -> int:
     return min(sizes, default=0) * 2**20
 
 
+def gpu_names() -> list[str]:
+    """What every GPU of this machine is called."""
+    return _ask_gpus("name")
+
+
 def processor() -> str:
     """The name of the CPU, as the kernel tells it; '' where it does not."""
     try:
@@ -72,7 +77,7 @@ def environment(argv: Sequence[str]) -> dict[str, Any]:
         "git": git_commit(),
         "cpus": usable_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
-        "gpus": _ask_gpus("name"),
+        "gpus": gpu_names(),
         "gpu_memory_bytes": gpu_memory_bytes(),
         "processor": processor(),
         "job": {name: os.environ[name] for name in JOB_VARIABLES if name in os.environ},

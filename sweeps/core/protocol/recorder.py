@@ -18,6 +18,8 @@ _RESULT_KEYS = (
     *("attempt", "epoch", "env_steps", "score", "wall_time_s", "log_path"),
     *("wandb_group", "wandb_link"),
 )
+#: Where a run holds memory.
+WHERE = ("host", "device")
 
 
 class Log(Protocol):
@@ -65,7 +67,8 @@ class Recorder:
 
     def started(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A worker began, or began again, from `result["epoch"]`."""
-        self._append("started", trial_id, **_pick(result), gpu=result.get("gpu"))
+        where = {key: result.get(key) for key in ("gpu", "node", "node_id")}
+        self._append("started", trial_id, **_pick(result), **where)
 
     def progressed(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A worker lives, and has perhaps evaluated."""
@@ -74,7 +77,7 @@ class Recorder:
             trial_id,
             **_pick(result),
             kind=result.get("kind"),
-            host_memory_bytes=result.get("host_memory_bytes"),
+            **{f"{where}_memory_bytes": result.get(f"{where}_memory_bytes") for where in WHERE},
         )
         score = result.get("score")
         if self.source is not None and result.get("kind") == "evaluated" and _finite(score):
@@ -97,13 +100,13 @@ class Recorder:
 
     def ended(self, trial_id: str, event: str, result: Mapping[str, Any]) -> None:
         """The trial is completed, stopped, failed, interrupted or cancelled."""
-        extra = {k: result[k] for k in ("failure_class", "message") if k in result}
+        extra = {k: result[k] for k in ("failure_class", "message", "cause") if k in result}
         self._append(
             event,
             trial_id,
             **_pick(result),
             **extra,
-            host_memory_peak_bytes=result.get("host_memory_bytes"),
+            **_peaks(result),
         )
         record = self.state.trials[trial_id]
         if self.source is not None and record.final:
@@ -135,7 +138,7 @@ class Recorder:
             **_pick(result),
             cause=result["failure_class"],
             message=result["message"],
-            host_memory_peak_bytes=result.get("host_memory_bytes"),
+            **_peaks(result),
             **given,
         )
 
@@ -166,6 +169,10 @@ class Recorder:
 
 def _pick(result: Mapping[str, Any]) -> dict[str, Any]:
     return {key: result.get(key) for key in _RESULT_KEYS}
+
+
+def _peaks(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{where}_memory_peak_bytes": result.get(f"{where}_memory_bytes") for where in WHERE}
 
 
 def _finite(value: Any) -> bool:

@@ -13,6 +13,7 @@ from sweeps.core.protocol.grid import Grid, Source, is_enumerable
 from sweeps.core.protocol.plan import Plan, make_plan, plan_again
 from sweeps.core.protocol.ranking import Ranked, rank
 from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.protocol.rungs import Brackets
 from sweeps.core.spec.axes import Cell
 from sweeps.core.spec.compare import Compare
@@ -42,10 +43,10 @@ class Stages(Generic[S]):
     `brackets` hold the early stopping, with the decisions of earlier drivers.
     """
 
-    def __init__(self, sweep: S, recorder: Recorder, gpu_bytes: int = 0) -> None:
+    def __init__(self, sweep: S, recorder: Recorder, sizing: Sizing = NOTHING_KNOWN) -> None:
         self._sweep = sweep
         self._recorder = recorder
-        self._gpu_bytes = gpu_bytes
+        self._sizing = sizing
         self._again: deque[str] = deque()
         self.brackets = Brackets((), 2.0)
 
@@ -96,10 +97,10 @@ class Stages(Generic[S]):
         return plan
 
     def _compose(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
-        return make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
+        return make_plan(self._sweep, arm, stage, cell, seed, self._sizing)
 
     def _once_more(self, record: TrialRecord) -> Plan:
-        return plan_again(record, self._sweep, self._gpu_bytes)
+        return plan_again(record, self._sweep, self._sizing)
 
     def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
         """What still has to run; a trial that a rung stopped is done, even if nobody noted it."""
@@ -138,9 +139,13 @@ class TuneStages(Stages[Tune]):
     """Screen, select, confirm: from a space to an answer."""
 
     def __init__(
-        self, sweep: Tune, recorder: Recorder, make_source: SourceMaker, gpu_bytes: int = 0
+        self,
+        sweep: Tune,
+        recorder: Recorder,
+        make_source: SourceMaker,
+        sizing: Sizing = NOTHING_KNOWN,
     ) -> None:
-        super().__init__(sweep, recorder, gpu_bytes)
+        super().__init__(sweep, recorder, sizing)
         self._make_source = make_source
         self.brackets = Brackets(
             sweep.screen.rungs,

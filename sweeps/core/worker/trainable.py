@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -62,6 +63,7 @@ def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
             "results must lie on storage that all nodes share"
         )
     attempt = next_attempt(job.folder_path, job.trial_id)
+    stop.replaced_if(lambda: next_attempt(job.folder_path, job.trial_id) > attempt + 1)
     with TrialLog(job.folder_path, job.trial_id, attempt) as log:
         run = _Attempt(job, attempt, stop, log, limits=limits or _limits(job))
         try:
@@ -81,6 +83,14 @@ class OutOfMemory(RuntimeError):
 def gpu_name(config: RunConfig) -> str | None:
     """The GPU that a run of `config` computes on in this process; None on a CPU."""
     return torch.cuda.get_device_name() if config.device == "cuda" else None
+
+
+def this_node() -> dict[str, str]:
+    """Where this process runs: `node` for people, `node_id` for Ray where it has one."""
+    where = {"node": socket.gethostname()}
+    if ray.is_initialized():
+        where["node_id"] = ray.get_runtime_context().get_node_id()
+    return where
 
 
 @dataclass
@@ -105,7 +115,7 @@ class _Attempt:
         config = from_dict(json.loads(self.job.config_json))
         torch.set_num_threads(config.num_threads)
         memory.give_back()  # of the trial that this process was taken over from
-        memory.limit_device(config.device, self.job.resources["num_gpus"])
+        memory.limit_device(config.device, float(self.job.resources["num_gpus"]))
         with self.watchdog:
             state = self.state = self._restore(config)
             try:
@@ -138,7 +148,7 @@ class _Attempt:
             ) as self.series,
             open_tracker(self.job, state.config, self.log) as self.tracker,
         ):
-            self._tell(state, kind="started", gpu=gpu_name(state.config))
+            self._tell(state, kind="started", gpu=gpu_name(state.config), **this_node())
             self.watchdog.follow(lambda: _moved(state))
             for report in train(state, self._should_stop):
                 with self.watchdog.excused():
@@ -225,6 +235,9 @@ class _Attempt:
     def _save(self, state: TrainState, which: str) -> None:
         began = time.monotonic()
         self.series.flush()  # rows first: a crash in between repeats them and loses none
+        if self.stop.abandoned:
+            self.log.warning("checkpoint %s not saved: another attempt may train now", which)
+            return
         try:
             checkpoint.save(state, self._last.with_name(which), resumable=which == "last")
         except OSError as error:
@@ -248,6 +261,7 @@ class _Attempt:
             "score": state.score,
             "score_variance": state.score_variance,
             "host_memory_bytes": self.watchdog.memory_peak_bytes or None,
+            "device_memory_bytes": memory.device_peak_bytes(state.config.device) or None,
             "wall_time_s": time.monotonic() - self.began,
             "log_path": self.log.relative_path,
             **self.tracker.place,
@@ -255,8 +269,7 @@ class _Attempt:
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
         done = state.finished  # all epochs, or no improvement for as long as it was to wait
-        if not self.stop.orphaned:
-            self._save(state, "last")
+        self._save(state, "last")
         if self.watchdog.stop_asked and not done:
             return self._failed("oom_host", self.watchdog.memory_text)
         self.log.info("%s at epoch %d", "completed" if done else "interrupted", state.epoch)

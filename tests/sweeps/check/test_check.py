@@ -11,7 +11,7 @@ import ray
 from sweeps.core.check.sweep import check
 from sweeps.core.driver.run import main
 from sweeps.core.host import cluster
-from sweeps.core.protocol.plan import Resources, make_plan, needed
+from sweeps.core.protocol.plan import make_plan
 from sweeps.core.spec.command import parse
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.tune import Confirm, Screen, Select
@@ -150,22 +150,6 @@ def test_a_trial_asks_for_the_threads_and_the_memory_of_its_configuration() -> N
     assert small.resources.memory_bytes % 2**28 == 0
     large = make_plan(PLAN, "flow", "screen", cell | {"wm_batch_size": 8192}, 0)
     assert large.resources.memory_bytes > small.resources.memory_bytes
-
-
-def test_a_cuda_trial_asks_for_the_share_of_a_gpu_that_it_fills() -> None:
-    cuda = dataclasses.replace(PLAN, fixed={"device": "cuda"})
-    plan = make_plan(cuda, "flow", "screen", {}, 0)
-    assert plan.resources.num_gpus == 1.0  # a GPU of unknown size is taken whole
-    wanted = 1.25 * plan.cost.device_memory_bytes + 1536 * 2**20
-    assert needed(plan.config, plan.cost, cuda, int(2.1 * wanted)).num_gpus == 0.5
-    assert needed(plan.config, plan.cost, cuda, int(100 * wanted)).num_gpus == 0.125
-
-
-def test_a_request_that_no_node_can_meet_names_what_is_missing() -> None:
-    nodes = [{"CPU": 2.0, "memory": 4.0 * 2**30}, {"CPU": 8.0, "GPU": 1.0, "memory": 2.0**30}]
-    assert cluster.cannot_run(Resources(2, 0, 3 * 2**30), nodes) is None
-    problem = cluster.cannot_run(Resources(4, 1, 3 * 2**30), nodes)
-    assert problem is not None and "needs 4 CPUs, 1 GPUs and 3.0 GiB" in problem
 
 
 def test_a_token_in_a_file_is_enough_for_a_cluster(

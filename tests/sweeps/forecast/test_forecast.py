@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from sweeps.core.forecast.forecast import (
     run_seconds,
     size_text,
 )
-from sweeps.core.forecast.outlook import _too_little_memory, look_ahead, representatives
+from sweeps.core.forecast.outlook import look_ahead, representatives
 from sweeps.core.forecast.rates import (
     NOMINAL,
     START_S,
@@ -232,19 +231,6 @@ def test_a_canary_ends_when_the_sweep_is_stopped() -> None:
 def test_without_a_past_and_without_a_canary_the_forecast_is_nominal(tmp_path: Path) -> None:
     seen = look_ahead(PLAN, check(PLAN), 2, tmp_path, {"cpus": 2}, with_canary=False)
     assert seen.forecast.source == "nominal rates, nothing measured" and seen.warnings == ()
-
-
-def test_trials_that_held_more_than_they_may_are_warned_of() -> None:
-    checked = check(PLAN)
-    asked, predicted = (
-        checked.largest.resources.memory_bytes,
-        checked.largest.cost.host_memory_bytes,
-    )
-    assert list(_too_little_memory(checked, Correction(memory=1.0))) == []
-    (told,) = _too_little_memory(checked, Correction(memory=2.0))
-    assert told.startswith("memory: trials like these held 2 times what is predicted")
-    assert f"trial.memory={math.ceil(2 * predicted / 2**30)} gives them room" in told
-    assert asked < 2 * predicted
 
 
 def record(

@@ -1,0 +1,79 @@
+"""A Ray cluster of several nodes on this machine, in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from sweeps.core.host import auth
+
+#: Nothing of size goes through the object store, and Ray asks for at least 75 MiB.
+STORE_BYTES = 80 * 2**20
+NODE_BYTES = 2 * 2**30
+
+
+class Nodes:
+    """A head without CPUs and nodes with one CPU each. Driven from the main thread only."""
+
+    def __init__(self, folder: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.folder = folder
+        self.environment = {"RAY_TMPDIR": str(folder), auth.MODE_VARIABLE: "token"}
+        self.cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "object_store_memory": STORE_BYTES,
+                "memory": NODE_BYTES,
+                "include_dashboard": False,
+            },
+        )
+        assert self.cluster.address is not None
+        self.address: str = self.cluster.address
+
+    def add(self, **options: Any) -> Any:
+        """One node more, which is up when this returns."""
+        given = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "memory": NODE_BYTES}
+        return self.cluster.add_node(**(given | options))
+
+    def kill_raylet(self, node: Any) -> None:
+        """SIGKILL, as when a machine goes down; what else it ran is left to itself."""
+        (raylet,) = node.all_processes["raylet"]
+        raylet.process.kill()
+        raylet.process.wait(10)
+
+    def kill_head(self) -> None:
+        """SIGKILL for the process that holds the cluster together."""
+        assert self.cluster.head_node is not None
+        self.cluster.head_node.kill_gcs_server()
+
+    def shut_down(self) -> None:
+        for node in self.cluster.list_all_nodes():
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    folder = Path(tempfile.mkdtemp(prefix="fp"))  # short, for the names of sockets
+    # Ray reads a token once a process: that of this user serves every cluster of it.
+    auth.ensure_token()
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+    monkeypatch.setenv(auth.MODE_VARIABLE, "token")
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    nodes = Nodes(folder)
+    try:
+        yield nodes
+    finally:
+        nodes.shut_down()
+        left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=5)
+        shutil.rmtree(folder, ignore_errors=True)
