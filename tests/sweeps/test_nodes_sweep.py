@@ -17,7 +17,7 @@ from tests.sweeps.tiny import RUN, Process, latest, state_of
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(540)]
 
 SCRIPT = "single_task"
-EPOCHS = 400
+EPOCHS = 300
 
 
 def words(epochs: int = EPOCHS) -> list[str]:

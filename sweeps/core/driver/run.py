@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.sweep import check
-from sweeps.core.driver import opening
+from sweeps.core.driver import joined, opening
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.driver.outcome import conclude, exit_code
 from sweeps.core.driver.resume import open_run, refuse_changes, stored_sweep
@@ -24,6 +24,7 @@ from sweeps.core.forecast.outlook import Outlook
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.host import auth, cluster, machine
 from sweeps.core.host.nodes import HeadWatch
+from sweeps.core.host.probe import survey
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
@@ -35,10 +36,7 @@ from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
 from sweeps.core.store.events import EventLog
-from sweeps.core.store.folder import (
-    FolderOwned,
-    RunFolder,
-)
+from sweeps.core.store.folder import FolderOwned, RunFolder, StorageError
 from sweeps.core.store.retention import Retention
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord
@@ -190,8 +188,16 @@ class _Run:
     def _run_on(self, ray_cluster: cluster.Cluster) -> None:
         if not ray_cluster.local:
             ray_cluster.require(self.checked.demanding)
+            self._survey(ray_cluster)
         self.console.page(self._monitoring(ray_cluster.dashboard))
         self._run_stages()
+
+    def _survey(self, ray_cluster: cluster.Cluster) -> None:
+        seen = survey(self.folder.path, ray_cluster.elsewhere)
+        for line in joined.refuse(seen, machine.versions(), anyway=self.options.yes):
+            self.console.page(f"WARN {line}", always=True)
+        self.sizing = joined.with_gpus(self.sizing, seen, self.sweep.accelerator)
+        self.console.page(parts.row("nodes", joined.text(ray_cluster.nodes)))
 
     def _run_stages(self) -> None:
         from sweeps.core.driver.engine import Engine
@@ -251,6 +257,9 @@ class _Run:
                 raise error
             case UsageError() as error:
                 raise error
+            case StorageError() as error:
+                print(f"error: {error}", file=sys.stderr)
+                return ExitCode.STORAGE
             case error:
                 self._show(error)
                 return ExitCode.ERROR

@@ -33,8 +33,14 @@ class Cluster:
 
     dashboard: str
     head: str
+    here: str  # the id of the node that this process runs on
     nodes: tuple[Node, ...]
     local: bool
+
+    @property
+    def elsewhere(self) -> list[Node]:
+        """The live nodes for trials on which this process does not run itself."""
+        return [node for node in self.nodes if node.node_id not in ("", self.here)]
 
     def require(self, plans: Iterable[Plan]) -> None:
         """Raise UsageError with a line for every arm that no node can ever run."""
@@ -115,9 +121,15 @@ def connected(address: str | None) -> Iterator[Cluster]:
         patience = {"env_vars": {PATIENCE: SETTINGS[PATIENCE]}}
         info = ray.init(address=address, runtime_env=patience, **common)
     try:
-        head = ray.get_runtime_context().gcs_address
+        context = ray.get_runtime_context()
         nodes = tuple(node for node in nodes_to_be() if node.for_trials)
-        yield Cluster(_dashboard(info), head, nodes, local=address is None)
+        yield Cluster(
+            _dashboard(info),
+            context.gcs_address,
+            context.get_node_id(),
+            nodes,
+            local=address is None,
+        )
     finally:
         shut_down()
 

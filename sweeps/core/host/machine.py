@@ -67,6 +67,12 @@ def _ask_gpus(field: str) -> list[str]:
     return [line.strip() for line in found.stdout.splitlines() if found.returncode == 0]
 
 
+def versions() -> dict[str, str]:
+    """What results depend on beside their configuration: Python, packages, our own code."""
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"Python": platform.python_version()} | packages | {"FlowPWM": git_commit()}
+
+
 def environment(argv: Sequence[str]) -> dict[str, Any]:
     """What `environment.json` keeps: versions, machine, command, and the `JOB_VARIABLES`."""
     return {
