@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,7 @@ NODE_BYTES = 2 * 2**30
 class Nodes:
     """A head without CPUs and nodes with one CPU each. Driven from the main thread only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         from ray.cluster_utils import Cluster
 
         self.folder = folder
@@ -33,6 +38,7 @@ class Nodes:
                 "object_store_memory": STORE_BYTES,
                 "memory": NODE_BYTES,
                 "include_dashboard": False,
+                "gcs_server_port": port,  # 0: any that is free
             },
         )
         assert self.cluster.address is not None
@@ -42,6 +48,38 @@ class Nodes:
         """One node more, which is up when this returns."""
         given = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "memory": NODE_BYTES}
         return self.cluster.add_node(**(given | options))
+
+    @contextlib.contextmanager
+    def started(self, *before: str, **variables: str) -> Iterator[None]:
+        """A node of other circumstances, by `ray start` behind the words `before`."""
+        command = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block")
+        options = (
+            f"--address={self.address}",
+            "--num-cpus=1",
+            f"--memory={NODE_BYTES}",
+            f"--object-store-memory={STORE_BYTES}",
+        )
+        live = len(self.cluster.global_state._live_node_ids())
+        popen = subprocess.Popen(
+            [*before, *command, *options],
+            env=os.environ | variables,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while len(self.cluster.global_state._live_node_ids()) == live:
+                assert popen.poll() is None and time.monotonic() < deadline
+                time.sleep(0.5)
+            yield
+        finally:
+            ours = psutil.Process(popen.pid).children(recursive=True)
+            popen.kill()
+            popen.wait(10)
+            for process in ours:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(ours, timeout=10)
 
     def kill_raylet(self, node: Any) -> None:
         """SIGKILL, as when a machine goes down; what else it ran is left to itself."""
@@ -54,6 +92,11 @@ class Nodes:
         assert self.cluster.head_node is not None
         self.cluster.head_node.kill_gcs_server()
 
+    def start_head_again(self) -> None:
+        """At the address that it had."""
+        assert self.cluster.head_node is not None
+        self.cluster.head_node.start_gcs_server()
+
     def shut_down(self) -> None:
         for node in self.cluster.list_all_nodes():
             node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
@@ -61,19 +104,27 @@ class Nodes:
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    with running_nodes(monkeypatch) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def running_nodes(monkeypatch: pytest.MonkeyPatch, port: int = 0) -> Iterator[Nodes]:
+    """A head, until the end of the context; nothing of it is left then."""
     folder = Path(tempfile.mkdtemp(prefix="fp"))  # short, for the names of sockets
     # Ray reads a token once a process: that of this user serves every cluster of it.
     auth.ensure_token()
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     monkeypatch.setenv(auth.MODE_VARIABLE, "token")
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    nodes = Nodes(folder)
+    nodes = Nodes(folder, port)
     try:
         yield nodes
     finally:
         nodes.shut_down()
         left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
         for process in left:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(left, timeout=5)
         shutil.rmtree(folder, ignore_errors=True)

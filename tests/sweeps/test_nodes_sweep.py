@@ -1,5 +1,8 @@
 """Sweeps on several nodes: the real script on a real Ray cluster, of which parts are killed."""
 
+import os
+import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +14,8 @@ from sweeps.core.store.compact import read_tables
 from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.series import read_series
-from tests.sweeps.nodes import Nodes, nodes  # noqa: F401
-from tests.sweeps.tiny import RUN, Process, latest, state_of
+from tests.sweeps.nodes import Nodes, nodes, running_nodes  # noqa: F401
+from tests.sweeps.tiny import ROOT, RUN, Process, latest, state_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(540)]
 
@@ -53,7 +56,7 @@ class Sweep(Process):
 
 
 @pytest.fixture
-def started(tmp_path: Path, nodes: Nodes) -> Iterator[list[Sweep]]:  # noqa: F811
+def started() -> Iterator[list[Sweep]]:
     sweeps: list[Sweep] = []
     yield sweeps
     for sweep in sweeps:
@@ -138,3 +141,56 @@ def test_without_its_head_a_sweep_ends_resumable_and_a_new_cluster_ends_it(
     second = {e["trial_id"]: e["epoch"] for e in begun if e["attempt"] == 2}
     # Told to save by the stop file, they lost nothing of what they had told.
     assert all(second[trial] >= epochs for trial, epochs in saved.items())
+
+
+def test_a_head_with_its_state_on_disk_comes_back_and_no_trial_notices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Sweep]
+) -> None:
+    monkeypatch.setenv("RAY_gcs_storage", "rocksdb")
+    monkeypatch.setenv("RAY_gcs_storage_path", str(tmp_path / "gcs"))
+    with running_nodes(monkeypatch, free_port()) as nodes:  # noqa: F811
+        nodes.add()
+        nodes.add()
+        sweep = Sweep(tmp_path, nodes, *words())
+        started.append(sweep)
+        sweep.wait_for(lambda: len(sweep.running()) == 2, 200)
+        nodes.kill_head()
+        time.sleep(4)
+        nodes.start_head_again()
+        assert sweep.end(300) == ExitCode.OK, sweep.text
+    whole(sweep.folder)
+    assert {t.attempt for t in state_of(sweep.folder).trials.values()} == {1}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a process other mounts")
+def test_a_node_with_another_folder_or_other_versions_is_named_before_anything_runs(
+    tmp_path: Path,
+    nodes: Nodes,  # noqa: F811
+    started: list[Sweep],
+) -> None:
+    other = tmp_path / "other" / "torch-9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9\n")
+    (tmp_path / "results").mkdir()
+    with nodes.started(PYTHONPATH=os.pathsep.join([str(other.parent), str(ROOT)])):
+        sweep = Sweep(tmp_path, nodes, *words())
+        started.append(sweep)
+        assert sweep.end(240) == ExitCode.USAGE, sweep.text
+        assert re.search(r"error: node \S+ \(127\.0\.0\.1, \w+\): torch 9\.9 there, ", sweep.text)
+        assert "--yes if they are meant" in sweep.text
+
+    hide = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"')
+    with nodes.started(*hide, str(tmp_path / "results")):
+        sweep = Sweep(tmp_path, nodes, *words())
+        started.append(sweep)
+        assert sweep.end(240) == ExitCode.STORAGE, sweep.text
+    told = re.search(r"error: node \S+ \(127\.0\.0\.1, \w+\): (.*)", sweep.text)
+    assert told is not None, sweep.text
+    assert f"{sweep.folder} is not the same folder there" in told[1]
+    assert "start confirm" not in sweep.text
+    assert list(sweep.folder.glob(".probe-*")) == []
