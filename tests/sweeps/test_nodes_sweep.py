@@ -17,10 +17,10 @@ from sweeps.core.store.series import read_series
 from tests.sweeps.nodes import Nodes, nodes, running_nodes  # noqa: F401
 from tests.sweeps.tiny import ROOT, RUN, Process, latest, state_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(540)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
 SCRIPT = "single_task"
-EPOCHS = 300
+EPOCHS = 160
 
 
 def words(epochs: int = EPOCHS) -> list[str]:
