@@ -133,7 +133,7 @@ def test_without_its_head_a_sweep_ends_resumable_and_a_new_cluster_ends_it(
         again.add()
         resumed = Sweep(tmp_path, again, "--resume", str(sweep.folder))
         started.append(resumed)
-        assert resumed.end(300) == ExitCode.OK, resumed.text
+        assert resumed.end(500) == ExitCode.OK, resumed.text
     finally:
         again.shut_down()
     whole(sweep.folder)
@@ -157,7 +157,7 @@ def test_a_head_with_its_state_on_disk_comes_back_and_no_trial_notices(
         nodes.kill_head()
         time.sleep(4)
         nodes.start_head_again()
-        assert sweep.end(300) == ExitCode.OK, sweep.text
+        assert sweep.end(500) == ExitCode.OK, sweep.text
     whole(sweep.folder)
     assert {t.attempt for t in state_of(sweep.folder).trials.values()} == {1}
 

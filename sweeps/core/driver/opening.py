@@ -95,7 +95,7 @@ def with_requests(sweep: Sweep, checked: Checked, options: Options, sizing: Sizi
             f"memory: {arm}: {held.why}; trial.memory={sweep.memory_per_trial:g} is less than "
             f"{gib(held.wanted_bytes)}, which would leave room"
             for arm, held in expected.items()
-            if held.corrected and held.seen_bytes > asked
+            if held.known and held.seen_bytes > asked
         ]
     checked = checked.sized(sweep, sizing)
     here = this_machine()
@@ -120,8 +120,8 @@ def at_once(checked: Checked, options: Options) -> int:
     needs, here = checked.largest.resources, this_machine()
     fit = min(here.cpus // needs.num_cpus, here.memory_bytes // needs.memory_bytes)
     if needs.num_gpus:
-        # Shares of different GPUs do not add up to one.
-        each = 1 // needs.num_gpus if needs.num_gpus < 1 else 1 / needs.num_gpus
+        # What is left of several GPUs does not add up to a share.
+        each = int(1 / needs.num_gpus) if needs.num_gpus < 1 else 1 / needs.num_gpus
         fit = min(fit, here.gpus * each)
     return max(1, int(fit))
 

@@ -221,8 +221,8 @@ class HeadWatch:
         host, _, port = address.rpartition(":")
         self.address = address
         self._place = host, int(port)
-        self._patience_s, self._every_s = patience_s, every_s
-        self._answered = self._looked = time.monotonic()
+        self._every_s, self._most_misses = every_s, patience_s / every_s
+        self._looked, self._misses = time.monotonic(), 0
 
     @property
     def loss(self) -> str:
@@ -236,12 +236,11 @@ class HeadWatch:
 
     def is_gone(self) -> bool:
         """Whether it was away at every look for so long; looks now and then."""
-        now = time.monotonic()
-        if now - self._looked >= self._every_s:
-            if not self.is_away:
-                self._answered = time.monotonic()
+        if time.monotonic() - self._looked >= self._every_s:
+            # Looks are counted, not seconds: of a machine that slept nobody looked meanwhile.
+            self._misses = self._misses + 1 if self.is_away else 0
             self._looked = time.monotonic()
-        return self._looked - self._answered >= self._patience_s
+        return self._misses >= self._most_misses
 
 
 def _name(node: dict[str, Any]) -> str:

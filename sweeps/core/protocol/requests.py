@@ -32,8 +32,6 @@ MOST_ON_A_GPU = 8
 FEWEST_RUNS, LIKE_FACTOR = 3, 2.0
 #: One odd run must not decide alone.
 LEAST_FACTOR = 0.5
-#: Factors so close to 1 are not worth a word.
-SAME_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,9 +96,9 @@ class Expected:
         return self.wanted_bytes / HEADROOM
 
     @property
-    def corrected(self) -> bool:
-        """Whether earlier runs make a difference that is worth a word."""
-        return bool(self.runs or self.held_bytes) and abs(self.factor - 1) > SAME_SHARE
+    def known(self) -> bool:
+        """Whether earlier runs have a say in it."""
+        return bool(self.runs or self.held_bytes)
 
     @property
     def why(self) -> str:
@@ -201,7 +199,8 @@ def gpu_share(wanted_bytes: int, gpu_bytes: int) -> float:
     if not gpu_bytes:
         return 1.0
     fit = max(1, min(MOST_ON_A_GPU, gpu_bytes // (wanted_bytes + CUDA_PROCESS_BYTES)))
-    return round(1.0 / fit, 4)
+    # Ray counts in ten-thousandths: rounded up, the last of six or seven would not fit.
+    return math.floor(10_000 / fit) / 10_000
 
 
 def whole_steps(wanted_bytes: float) -> int:

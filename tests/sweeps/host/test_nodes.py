@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -178,17 +179,17 @@ def test_the_largest_cells_of_a_tune_sweep_are_weighed_for_both_arms() -> None:
     assert integrators == {"euler", "midpoint", "heun", "rk4"}
 
 
-def test_a_head_is_gone_when_it_was_away_for_long_enough() -> None:
+def test_a_head_is_gone_when_it_was_away_at_every_look_for_long_enough() -> None:
+    def looks(count: int) -> list[bool]:
+        time.sleep(0.02)
+        return [(watch.is_gone(), time.sleep(0.02))[0] for _ in range(count)]
+
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        watch = HeadWatch(f"127.0.0.1:{port}", patience_s=0.2, every_s=0.0)
-        assert not watch.is_away and not watch.is_gone()
-    assert watch.is_away and not watch.is_gone()
-    with socket.create_server(("127.0.0.1", port)):
-        assert not watch.is_gone()
-    assert not watch.is_gone()
-    import time
-
-    time.sleep(0.25)
-    assert watch.is_gone()
+        watch = HeadWatch(f"127.0.0.1:{port}", patience_s=0.03, every_s=0.01)
+        assert not watch.is_away and looks(4) == [False] * 4
+    assert watch.is_away and looks(2) == [False, False]
+    with socket.create_server(("127.0.0.1", port)):  # started again
+        assert looks(1) == [False]
+    assert looks(4) == [False, False, True, True]
     assert watch.loss == f"the loss of Ray's head (127.0.0.1:{port})"
