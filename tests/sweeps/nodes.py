@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from sweeps.core.host import auth
+from tests.sweeps.tiny import ROOT
 
 #: Nothing of size goes through the object store, and Ray asks for at least 75 MiB.
 STORE_BYTES = 80 * 2**20
@@ -51,34 +53,31 @@ class Nodes:
 
     @contextlib.contextmanager
     def started(self, *before: str, **variables: str) -> Iterator[None]:
-        """A node of other circumstances, by `ray start` behind the words `before`."""
-        command = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block")
-        options = (
-            f"--address={self.address}",
-            "--num-cpus=1",
-            f"--memory={NODE_BYTES}",
-            f"--object-store-memory={STORE_BYTES}",
-        )
+        """A node of other circumstances, in a process of its own behind the words `before`."""
+        command = (sys.executable, "-m", "tests.sweeps.nodes", self.address)
         live = len(self.cluster.global_state._live_node_ids())
-        popen = subprocess.Popen(
-            [*before, *command, *options],
-            env=os.environ | variables,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        log = self.folder / "node.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                [*before, *command],
+                cwd=ROOT,
+                env=os.environ | variables,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        ours = [psutil.Process(popen.pid)]
         try:
             deadline = time.monotonic() + 120
             while len(self.cluster.global_state._live_node_ids()) == live:
-                assert popen.poll() is None and time.monotonic() < deadline
+                assert popen.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.5)
+            ours += ours[0].children(recursive=True)
             yield
         finally:
-            ours = psutil.Process(popen.pid).children(recursive=True)
-            popen.kill()
-            popen.wait(10)
             for process in ours:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
+            popen.wait(10)
             psutil.wait_procs(ours, timeout=10)
 
     def kill_raylet(self, node: Any) -> None:
@@ -128,3 +127,31 @@ def running_nodes(monkeypatch: pytest.MonkeyPatch, port: int = 0) -> Iterator[No
                 process.kill()
         psutil.wait_procs(left, timeout=5)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def stay(address: str) -> None:
+    """Be a node of the cluster at `address` until killed, as `Cluster.add_node` makes them.
+
+    `ray start` would not do: it refuses clusters on 127.0.0.1.
+    """
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    given = RayParams(
+        gcs_address=address,
+        num_cpus=1,
+        num_gpus=0,
+        memory=NODE_BYTES,
+        object_store_memory=STORE_BYTES,
+        min_worker_port=0,
+        max_worker_port=0,
+        node_manager_port=0,
+        dashboard_agent_listen_port=None,
+        include_log_monitor=False,
+    )
+    Node(given, head=False, shutdown_at_exit=False, spawn_reaper=False)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    stay(sys.argv[1])
