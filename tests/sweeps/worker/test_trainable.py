@@ -68,7 +68,7 @@ def test_a_place_without_room_for_a_log_fails_the_trial_for_storage(
     (tmp_path / "events").mkdir()
     monkeypatch.setattr("sweeps.core.worker.trainable.TrialLog", refuse)
     job = make_job(
-        make_plan(asked(*RUN), "mlp", "confirm", {"task": "point-mass"}, 42), tmp_path, "toy", "off"
+        make_plan(asked(*RUN), "mlp", "confirm", {"task": "point-mass"}, 42), tmp_path, "toy", {}
     )
     result = run_job(job)
     assert (result["outcome"], result["failure_class"]) == ("failed", "storage")
