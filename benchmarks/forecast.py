@@ -20,7 +20,8 @@ from flowpwm.compose import compose
 from flowpwm.cost import estimate
 from sweeps.core.forecast import canary
 from sweeps.core.forecast.rates import Correction, Measured, correction
-from sweeps.core.protocol.plan import Plan, Resources
+from sweeps.core.protocol.plan import Plan
+from sweeps.core.protocol.requests import Resources
 
 #: The first of each kind is the canary.
 CONFIGURATIONS: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -67,8 +67,8 @@ class Stuck(Misbehaving):
             time.sleep(600)
 
 
-class LeakyWalk(VectorEnv):
-    """A random walk that loses 4 MiB at every step, and that can be saved and restored."""
+class Walk(VectorEnv):
+    """A random walk that behaves, and that can be saved and restored."""
 
     max_episode_steps = 7
     single_observation_space = Box(-np.inf, np.inf, (2,), np.float32)
@@ -79,7 +79,6 @@ class LeakyWalk(VectorEnv):
         self.num_envs = num_envs
         self.x = np.zeros((num_envs, 2), np.float32)
         self.no = np.zeros(num_envs, bool)
-        self.kept: list[np.ndarray] = []
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         super().reset(seed=seed)
@@ -88,9 +87,6 @@ class LeakyWalk(VectorEnv):
         return self.x.copy(), {}
 
     def step(self, actions: Any) -> Any:
-        if self.num_envs == TRAINED:
-            self.kept.append(np.ones(4 * MIB, dtype=np.uint8))
-            time.sleep(LEAK_S)
         self.x += actions + 0.1 * self.np_random.normal(size=self.x.shape)
         return self.x.copy(), -np.abs(self.x).sum(axis=1), self.no, self.no, {}
 
@@ -100,3 +96,17 @@ class LeakyWalk(VectorEnv):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.x[:] = state["x"]
         self.np_random.bit_generator.state = state["generator"]
+
+
+class LeakyWalk(Walk):
+    """The same, but it loses 4 MiB at every step."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.kept: list[np.ndarray] = []
+
+    def step(self, actions: Any) -> Any:
+        if self.num_envs == TRAINED:
+            self.kept.append(np.ones(4 * MIB, dtype=np.uint8))
+            time.sleep(LEAK_S)
+        return super().step(actions)

@@ -25,6 +25,7 @@ from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
 from sweeps.core.driver.run import main
 from sweeps.core.pages.start import start_page
+from sweeps.core.protocol.requests import Sizing
 from sweeps.core.spec.command import parse
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
@@ -52,13 +53,14 @@ def sweep_of(script: str) -> Sweep:
 def checked(command: str) -> tuple[Sweep, Checked]:
     _, path, *words = shlex.split(command, comments=True)
     sweep, _ = parse(sweep_of(Path(path).stem), words)
-    return sweep, check(sweep, gpu_bytes=48 * 2**30)
+    return sweep, check(sweep, sizing=Sizing(48 * 2**30))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data and weights under the names that the page uses: real ones, as small as they can be."""
+    """Files under the names that the page uses, data and weights as small as they can be."""
     home = tmp_path_factory.mktemp("home")
+    (home / "mine.yaml").write_text("epochs: 100\n")
     layout = layout_of("mt30")
     tasks = torch.arange(len(layout.names), dtype=torch.int32)[:, None].expand(-1, 3).contiguous()
     obs, action = torch.zeros(30, 3, layout.obs_dim), torch.zeros(30, 3, layout.action_dim)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from flowpwm.envs.tasks import task_set
 from sweeps.core.check.findings import Finding
-from sweeps.core.protocol.plan import Plan
+from sweeps.core.protocol.plan import Plan, sized
+from sweeps.core.protocol.requests import Sizing
 from sweeps.core.spec.axes import Range
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
@@ -24,13 +25,27 @@ class Checked:
     """What the check found out.
 
     `configurations` were composed; `plans` are those of the comparison, one a run and for the
-    first seed (of a tune sweep, of its first cell); `largest` needs the most memory of all.
+    first seed (of a tune sweep, of its first cell); `demanding` are those that ask for the most,
+    of every arm.
     """
 
     configurations: int
     plans: tuple[Plan, ...]
-    largest: Plan
+    demanding: tuple[Plan, ...]
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def largest(self) -> Plan:
+        """The one that needs the most memory."""
+        return max(self.demanding, key=lambda plan: plan.resources.memory_bytes)
+
+    def sized(self, sweep: Sweep, sizing: Sizing) -> Checked:
+        """The same, with every request made anew."""
+        plans, demanding = (
+            tuple(sized(plan, sweep, sizing) for plan in group)
+            for group in (self.plans, self.demanding)
+        )
+        return replace(self, plans=plans, demanding=demanding)
 
     def of(self, arm: str) -> Plan:
         """The first run of an arm."""
@@ -85,3 +100,13 @@ def wrong_seeds(name: str, seeds: Sequence[int]) -> Iterator[str]:
         yield f"{name} is empty: give at least one seed"
     if len(set(seeds)) < len(seeds):
         yield f"{name} has a seed twice: {list(seeds)}"
+
+
+def wrong_requests(sweep: Sweep, plans: Iterable[Plan]) -> Iterator[str]:
+    """What no trial can ask for, wherever it runs."""
+    for arm, plan in {plan.arm: plan for plan in plans if plan.config.device == "cpu"}.items():
+        if sweep.accelerator:
+            yield (
+                f"{arm}: trial.accelerator={sweep.accelerator} names a GPU, but device is "
+                f"{plan.config.device}; add device=cuda"
+            )

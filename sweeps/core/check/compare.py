@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flowpwm.checks import ConfigError
-from sweeps.core.check.checked import Checked, refuse, wrong_rules, wrong_seeds
+from sweeps.core.check.checked import (
+    Checked,
+    refuse,
+    wrong_requests,
+    wrong_rules,
+    wrong_seeds,
+)
 from sweeps.core.check.files import missing_files
 from sweeps.core.protocol.plan import Plan, make_plan
-from sweeps.core.spec.axes import Range, cell_text
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
+from sweeps.core.spec.axes import Range
 from sweeps.core.spec.command import known_keys
 from sweeps.core.spec.compare import Compare
 
 
-def check_compare(sweep: Compare, *, many: bool = False, gpu_bytes: int = 0) -> Checked:
+def check_compare(sweep: Compare, *, many: bool = False, sizing: Sizing = NOTHING_KNOWN) -> Checked:
     """Raise UsageError with a line for every problem, or say what is about to run."""
     refuse(_wrong_rules(sweep, many))
     plans: list[Plan] = []
     refused: dict[str, dict[str, None]] = {}  # message -> arms
     for arm, cell in sweep.confirmed():
         try:
-            plan = make_plan(sweep, arm, "confirm", cell, sweep.confirm.seeds[0], gpu_bytes)
+            plan = make_plan(sweep, arm, "confirm", cell, sweep.confirm.seeds[0], sizing)
         except ConfigError as error:
             refused.setdefault(str(error), {})[arm] = None
             continue
@@ -29,10 +36,9 @@ def check_compare(sweep: Compare, *, many: bool = False, gpu_bytes: int = 0) -> 
         message if list(arms) == list(sweep.arms) else f"{', '.join(arms)}: {message}"
         for message, arms in refused.items()
     ]
-    refuse([*problems, *_twins(plans)])
+    refuse([*problems, *_twins(plans), *wrong_requests(sweep, plans)])
     refuse(missing_files(plan.config for plan in plans))
-    largest = max(plans, key=lambda plan: plan.resources.memory_bytes)
-    return Checked(len(plans), tuple(plans), largest)
+    return Checked(len(plans), tuple(plans), tuple(plans))
 
 
 def _wrong_rules(sweep: Compare, many: bool) -> Iterator[str]:
@@ -70,8 +76,4 @@ def _twins(plans: Sequence[Plan]) -> Iterator[str]:
     for plan in plans:
         other = first.setdefault(plan.config_id, plan)
         if other is not plan:
-            yield f"{_name(other)} and {_name(plan)} are the same configuration"
-
-
-def _name(plan: Plan) -> str:
-    return f"{plan.arm} ({cell_text(plan.cell).replace(' ', ', ')})"
+            yield f"{other.name} and {plan.name} are the same configuration"

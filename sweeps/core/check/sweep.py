@@ -6,21 +6,22 @@ from flowpwm.checks import ConfigError
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.compare import check_compare
 from sweeps.core.check.tune import check_tune
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
 
 
-def check(sweep: Sweep, *, many: bool = False, gpu_bytes: int = 0) -> Checked:
+def check(sweep: Sweep, *, many: bool = False, sizing: Sizing = NOTHING_KNOWN) -> Checked:
     """Raise UsageError with a line for every problem, or say what is about to run.
 
     `many` allows more than 10,000 trials.
     """
     try:
         if isinstance(sweep, Tune):
-            return check_tune(sweep, many=many, gpu_bytes=gpu_bytes)
+            return check_tune(sweep, many=many, sizing=sizing)
         assert isinstance(sweep, Compare)
-        return check_compare(sweep, many=many, gpu_bytes=gpu_bytes)
+        return check_compare(sweep, many=many, sizing=sizing)
     except ConfigError as error:  # sizes that compose, but that nothing can be made of
         raise UsageError(str(error)) from error

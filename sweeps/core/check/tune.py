@@ -7,16 +7,25 @@ from collections.abc import Iterator
 
 from flowpwm.checks import ConfigError
 from flowpwm.config import config_id
-from sweeps.core.check.checked import Checked, refuse, wrong_rules, wrong_seeds
+from sweeps.core.check.checked import (
+    Checked,
+    refuse,
+    wrong_requests,
+    wrong_rules,
+    wrong_seeds,
+)
 from sweeps.core.check.files import missing_files
 from sweeps.core.protocol.plan import Plan, compose_trial, make_plan
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.spec.axes import Axis, Cell, Range, cell_text
-from sweeps.core.spec.tune import SEED_SETS, Tune
+from sweeps.core.spec.settings import UsageError
+from sweeps.core.spec.tune import NFE_AXES, SEED_SETS, Tune
 
+MAX_WEIGHED_CELLS = 64
 MAX_CHECKED_CELLS = 4096  # a larger grid is checked value by value and at its corners
 
 
-def check_tune(sweep: Tune, *, many: bool = False, gpu_bytes: int = 0) -> Checked:
+def check_tune(sweep: Tune, *, many: bool = False, sizing: Sizing = NOTHING_KNOWN) -> Checked:
     """Raise UsageError with a line for every problem, or say what is about to run."""
     refuse(_wrong_rules(sweep, many))
     problems: list[str] = []
@@ -41,12 +50,13 @@ def check_tune(sweep: Tune, *, many: bool = False, gpu_bytes: int = 0) -> Checke
         if not problems:
             problems += _composes(sweep, arm, stage, _first_cell(sweep, arm))
     refuse(problems or missing_files(composed))
-    largest = max(_extremes(sweep, gpu_bytes), key=lambda plan: plan.resources.memory_bytes)
     plans = [
-        make_plan(sweep, arm, "confirm", cell, sweep.confirm.seeds[0], gpu_bytes)
+        make_plan(sweep, arm, "confirm", cell, sweep.confirm.seeds[0], sizing)
         for arm, cell in sweep.confirmed(_first_cell(sweep, sweep.candidate))
     ]
-    return Checked(len(composed), tuple(plans), largest)
+    demanding = tuple(_extremes(sweep, sizing))
+    refuse(wrong_requests(sweep, demanding))
+    return Checked(len(composed), tuple(plans), demanding)
 
 
 def _wrong_rules(sweep: Tune, many: bool) -> Iterator[str]:
@@ -61,7 +71,7 @@ def _wrong_rules(sweep: Tune, many: bool) -> Iterator[str]:
         yield "axis task: a sweep has one task; run one sweep a task"
     yield from wrong_rules(sweep, many)
     if sweep.space and all(map(_choices, sweep.space.values())) and not sweep.cell_count():
-        yield f"max_nfe={sweep.max_nfe} leaves no cell: raise it or choose fewer substeps"
+        yield _no_cell(sweep)
     if "seed" in sweep.fixed:
         yield "seed is set by the stages: use screen.seed, select.seeds and confirm.seeds"
     for stage in sweep.STAGES:
@@ -73,6 +83,10 @@ def _wrong_rules(sweep: Tune, many: bool) -> Iterator[str]:
                     f"{stage} seed {seed} is outside {allowed.start}..{allowed.stop - 1}: "
                     "seed sets are disjoint, so that nothing is confirmed on what it was tuned on"
                 )
+
+
+def _no_cell(sweep: Tune) -> str:
+    return f"max_nfe={sweep.max_nfe} leaves no cell: raise it or choose fewer substeps"
 
 
 def _choices(axis: Axis) -> bool:
@@ -116,16 +130,31 @@ def _composes(sweep: Tune, arm: str, stage: str, cell: Cell) -> list[str]:
     return []
 
 
-def _extremes(sweep: Tune, gpu_bytes: int) -> Iterator[Plan]:
-    """Plans of the cells with every numeric axis at its largest, for each value of the others."""
-    axes = []
-    for axis in sweep.space.values():
+def _extremes(sweep: Tune, sizing: Sizing) -> Iterator[Plan]:
+    """Plans of the cells with every numeric axis at its largest, for each value of the others.
+
+    Substeps have a limit together with the integrator: of those each value is looked at.
+    """
+    pairs = sweep.affordable_pairs()
+    axes = {}
+    for key, axis in sweep.space.items():
+        if pairs and key in pairs[0]:
+            continue
         values = axis.corners() if isinstance(axis, Range) else axis
         numeric = all(isinstance(value, (int, float)) for value in values)
-        axes.append((max(values),) if numeric else values)
-    for values in itertools.islice(itertools.product(*axes), 64):
-        cell = dict(zip(sweep.space, values, strict=True))
-        yield make_plan(sweep, sweep.candidate, "screen", cell, sweep.screen.seed, gpu_bytes)
+        axes[key] = (max(values),) if numeric and key not in NFE_AXES else values
+    every = (
+        pair | dict(zip(axes, values, strict=True))
+        for values in itertools.product(*axes.values())
+        for pair in pairs
+    )
+    cells = list(itertools.islice(filter(sweep.affordable, every), MAX_WEIGHED_CELLS))
+    if not cells:  # seen here alone where another axis is a range
+        raise UsageError(_no_cell(sweep))
+    for cell in cells:
+        yield make_plan(sweep, sweep.candidate, "screen", cell, sweep.screen.seed, sizing)
+    for cell in {repr(shared): shared for shared in map(sweep.shared, cells)}.values():
+        yield make_plan(sweep, sweep.baseline, "confirm", cell, sweep.confirm.seeds[0], sizing)
 
 
 def _show(cell: Cell) -> str:

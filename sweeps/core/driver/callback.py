@@ -10,11 +10,15 @@ from typing import Any
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayTaskError
 
+from sweeps.core.host.nodes import is_lost
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.protocol.retries import Retries
+from sweeps.core.protocol.retries import NODE, Retries
+from sweeps.core.store.state import TrialRecord
 
 # Ray names memory among the possible causes of every sudden death; only these say that it was.
 _MEMORY_WORDS = ("OutOfMemoryError", "running low on memory")
+# The same holds for nodes.
+_NODE_WORDS = ("its node has died", "node was terminated", "node died", "the node is dead")
 
 
 def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
@@ -35,11 +39,16 @@ class EventCallback(tune.Callback):
     """
 
     def __init__(
-        self, recorder: Recorder, retries: Retries, on_error: Callable[[Exception], None]
+        self,
+        recorder: Recorder,
+        retries: Retries,
+        on_error: Callable[[Exception], None],
+        is_lost: Callable[[str], bool] = is_lost,
     ) -> None:
         self._recorder = recorder
         self._retries = retries
         self._on_error = on_error
+        self._is_lost = is_lost
 
     @_guarded
     def on_trial_result(
@@ -67,9 +76,18 @@ class EventCallback(tune.Callback):
             self.on_trial_complete(iteration, trials, trial)
         elif not record.final:
             error = error_of(trial)
-            # A node that is taken away says nothing about the trial.
-            counts = not getattr(error, "preempted", False)
-            self._retries.died(record.trial_id, classify(error), describe(error), counts=counts)
+            if self._lost_node(record, error):
+                self._retries.died(record.trial_id, NODE, f"node {record.node} was lost")
+            else:
+                self._retries.died(record.trial_id, classify(error), describe(error))
+
+    def _lost_node(self, record: TrialRecord, error: BaseException | None) -> bool:
+        """Whether the node is gone, and not just the worker."""
+        if classify(error) != "killed":
+            return False
+        if getattr(error, "preempted", False) or any(word in str(error) for word in _NODE_WORDS):
+            return True
+        return record.node_id is not None and self._is_lost(record.node_id)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that we never do: we resume from our events.

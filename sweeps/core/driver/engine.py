@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
 from sweeps.core.driver import oom_shim
@@ -17,6 +16,7 @@ from sweeps.core.driver.interrupt import Interrupted, Interrupts
 from sweeps.core.driver.scheduler import RungScheduler
 from sweeps.core.driver.search import StageSearch
 from sweeps.core.host.cgroup import oom_kills
+from sweeps.core.host.nodes import LABEL_SHARE, label, most_memory_bytes
 from sweeps.core.protocol import ladder
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.recorder import Recorder
@@ -68,7 +68,7 @@ class Engine:
             self._on_error,
             self._hold,
         )
-        retries = Retries(self._folder, self._recorder, stages.again, _node_memory_bytes, oom_kills)
+        retries = Retries(self._folder, self._recorder, stages.again, most_memory_bytes, oom_kills)
         scheduler = RungScheduler(stages.brackets, self._recorder, self._on_error)
         tuner = tune.Tuner(
             tune.with_resources(run_trial, _request),
@@ -98,7 +98,7 @@ class Engine:
             raise Interrupted
 
     def _job(self, plan: Plan) -> dict[str, Any]:
-        resources = ladder.fitting(plan.resources, _node_memory_bytes())
+        resources = ladder.fitting(plan.resources, most_memory_bytes())
         plan = dataclasses.replace(plan, resources=resources)
         return make_job(plan, self._folder, self._sweep.name, self._sweep.trackers).to_dict()
 
@@ -108,17 +108,13 @@ class Engine:
         self._interrupts.request()
 
 
-def _node_memory_bytes() -> int:
-    """What the largest node has for trials, now: nodes may come and go."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return max((int(node.get("memory", 0)) for node in nodes), default=0)
-
-
 def _request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     needs = config["resources"]
     bundle = {"CPU": needs["num_cpus"], "memory": needs["memory_bytes"]}
     if needs["num_gpus"]:
         bundle["GPU"] = needs["num_gpus"]
+    if needs.get("accelerator"):
+        bundle[label(needs["accelerator"])] = LABEL_SHARE
     return tune.PlacementGroupFactory([bundle])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from sweeps.core.driver.interrupt import Interrupts
 from sweeps.core.forecast.forecast import Forecast, forecast_text, size_text
 from sweeps.core.forecast.limits import LEAST_S, Limits
 from sweeps.core.forecast.outlook import Outlook, look_ahead
-from sweeps.core.host import machine
+from sweeps.core.host.nodes import this_machine, unmet
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.pages.start import start_page
+from sweeps.core.protocol.plan import Plan
+from sweeps.core.protocol.requests import Sizing, gib
 from sweeps.core.spec.command import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
@@ -89,13 +91,56 @@ def with_forecast(checked: Checked, outlook: Outlook, limits: Limits, place: Pat
     return checked
 
 
+def with_shortage(checked: Checked, options: Options) -> Checked:
+    """The check, if this machine can run what is asked for; on a cluster that is seen later.
+
+    Raises UsageError with a line for every arm that cannot run. In a dry run these are findings:
+    a plan for a larger machine can be looked at on a smaller one.
+    """
+    problems = [] if options.address else unmet(checked.demanding, [this_machine()])
+    if problems and not options.dry_run:
+        raise UsageError(*problems)
+    return checked.with_findings(*(Finding("machine", problem) for problem in problems))
+
+
+def with_requests(sweep: Sweep, checked: Checked, options: Options, sizing: Sizing) -> Checked:
+    """The check with requests by what earlier runs held, and with what is to be said of that."""
+    told = []
+    if sweep.memory_per_trial:
+        asked = sweep.memory_per_trial * 2**30
+        expected = {p.arm: sizing.host(p.config, p.cost) for p in _by_size(checked.demanding)}
+        told = [
+            f"{arm}: {held.why}; trial.memory={sweep.memory_per_trial:g} is less than "
+            f"{gib(held.wanted_bytes)}, which would leave room"
+            for arm, held in expected.items()
+            if held.known and held.seen_bytes > asked
+        ]
+    checked = checked.sized(sweep, sizing)
+    here = this_machine()
+    if options.address is None and checked.largest.resources.memory_bytes > here.memory_bytes:
+        told.append(
+            f"runs like {checked.largest.name} held up to "
+            f"{gib(checked.largest.resources.memory_bytes)}; this machine has only "
+            f"{gib(here.memory_bytes)}, and they may be stopped at that"
+        )
+    return checked.with_findings(*(Finding("memory", text) for text in told))
+
+
+def _by_size(plans: Iterable[Plan]) -> list[Plan]:
+    """The largest last, so that of one arm it is the one that stays."""
+    return sorted(plans, key=lambda plan: plan.cost.host_memory_bytes)
+
+
 def at_once(checked: Checked, options: Options) -> int:
     """Trials that run at a time here; 0 on a cluster, whose size is not known yet."""
     if options.address is not None:
         return 0
-    needs = checked.largest.resources
-    memory = machine.usable_memory_bytes() - machine.HEAD_BYTES
-    fit = min(machine.usable_cpus() // needs.num_cpus, memory // needs.memory_bytes)
+    needs, here = checked.largest.resources, this_machine()
+    fit = min(here.cpus // needs.num_cpus, here.memory_bytes // needs.memory_bytes)
+    if needs.num_gpus:
+        # What is left of several GPUs does not add up to a share.
+        each = int(1 / needs.num_gpus) if needs.num_gpus < 1 else 1 / needs.num_gpus
+        fit = min(fit, here.gpus * each)
     return max(1, int(fit))
 
 
@@ -110,7 +155,8 @@ def page(
     """The first page of the sweep; `extra` are its lines on what there is already."""
     free = shutil.disk_usage(_nearest(options.folder or options.results)).free
     text = forecast_text(outlook.forecast, free, datetime.now())
-    return start_page(sweep, checked, at_once(checked, options), where, text, extra)
+    now = at_once(checked, options)
+    return start_page(sweep, checked, now, where, text, extra, outlook.sizing)
 
 
 def results_of(options: Options) -> Path:

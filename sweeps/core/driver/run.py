@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.checked import Checked
-from sweeps.core.check.findings import Finding
 from sweeps.core.check.lint.earlier import earlier_runs
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
-from sweeps.core.driver import opening
+from sweeps.core.driver import joined, opening
 from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.driver.outcome import conclude, exit_code
@@ -29,9 +28,12 @@ from sweeps.core.forecast.limits import Limits
 from sweeps.core.forecast.outlook import Outlook
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.host import auth, cluster, machine
+from sweeps.core.host.nodes import HeadWatch
+from sweeps.core.host.probe import survey
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.requests import Sizing
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
 from sweeps.core.spec.asked import places_told
 from sweeps.core.spec.command import Options, usage
@@ -86,16 +88,12 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
     with places_told(options.given):
-        checked = check(sweep, many=options.yes, gpu_bytes=gpu_bytes)
+        checked = check(sweep, many=options.yes, sizing=Sizing(gpu_bytes))
     earlier = earlier_runs(options.results, sweep.tasks, without=options.folder)
     checked = checked.with_findings(*lint(sweep, checked, earlier))
-    if options.address is None and (problem := cluster.shortage(checked.largest)):
-        if not options.dry_run:
-            raise UsageError(problem)
-        # A plan for a larger machine can be looked at on a smaller one.
-        checked = checked.with_findings(Finding("machine", problem))
     beginning.check()
     cluster.prepare(options.address)
+    checked = opening.with_shortage(checked, options)
     place = opening.results_place(sweep, options)
     limits = opening.limits_of(options)
     here = machine.environment(words)
@@ -103,6 +101,7 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     outlook = opening.forecast_of(
         sweep, checked, options, here, gpu_bytes, console, interrupts, beginning.state, place
     )
+    checked = opening.with_requests(sweep, checked, options, outlook.sizing)
     checked = opening.with_forecast(checked, outlook, limits, place)
     checked, extra = beginning.warned(checked), beginning.rows()
     if options.dry_run:
@@ -120,18 +119,7 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
             lambda text: console.page(f"WARN {text}", always=True),
         )
         with EventLog(folder.path, "driver", patience) as log:
-            run = _Run(
-                sweep,
-                options,
-                checked,
-                folder,
-                console,
-                interrupts,
-                gpu_bytes,
-                outlook,
-                limits,
-                extra,
-            )
+            run = _Run(sweep, options, checked, folder, console, interrupts, outlook, limits, extra)
             run.recorder, warning = open_run(
                 folder.path,
                 log,
@@ -170,13 +158,16 @@ class _Run:
     folder: RunFolder
     console: Console
     interrupts: Interrupts
-    gpu_bytes: int
     outlook: Outlook
     limits: Limits
     extra: Sequence[str] = ()
     recorder: Recorder = field(init=False)
     error: BaseException | None = None
     connected: bool = False
+    head: HeadWatch | None = None
+
+    def __post_init__(self) -> None:
+        self.sizing = self.outlook.sizing
 
     def supervise(self) -> int:
         """Run to the end, an interrupt or an error, and return the exit code."""
@@ -213,17 +204,37 @@ class _Run:
             return
         if limit := self.limits.reached(self.recorder.trials(), self.folder.path):
             self.interrupts.request(limit)
+        elif self.head is not None and self.head.is_gone():
+            self.interrupts.request(self.head.loss)
 
     def _work(self) -> None:
         try:
             with cluster.connected(self.options.address) as ray_cluster:
+                self.head = HeadWatch(ray_cluster.head)
                 self.connected = True
-                if not ray_cluster.local:
-                    ray_cluster.require(self.checked.largest.resources)
-                self.console.page(self._monitoring(ray_cluster))
-                self._run_stages()
+                try:
+                    self._run_on(ray_cluster)
+                except Exception:
+                    if self.head.is_away:  # looked at before our own Ray is shut down
+                        self.interrupts.request(self.head.loss)
+                        raise Interrupted from None
+                    raise
         except BaseException as error:  # noqa: BLE001 - the main thread tells of it
             self.error = error
+
+    def _run_on(self, ray_cluster: cluster.Cluster) -> None:
+        if not ray_cluster.local:
+            ray_cluster.require(self.checked.demanding)
+            self._survey(ray_cluster)
+        self.console.page(self._monitoring(ray_cluster))
+        self._run_stages()
+
+    def _survey(self, ray_cluster: cluster.Cluster) -> None:
+        seen = survey(self.folder.path, ray_cluster.elsewhere)
+        for line in joined.refuse(seen, machine.versions(), anyway=self.options.yes):
+            self.console.page(f"WARN {line}", always=True)
+        self.sizing = joined.with_gpus(self.sizing, seen, self.sweep.accelerator)
+        self.console.page(parts.row("nodes", joined.text(ray_cluster.nodes)))
 
     def _run_stages(self) -> None:
         from sweeps.core.driver.engine import Engine
@@ -254,9 +265,9 @@ class _Run:
         if isinstance(self.sweep, Tune):
             source = enumerate_or(self._study, self.recorder.state.past)
             take_over = functools.partial(taken_over, self.folder.path, self.recorder)
-            return TuneStages(self.sweep, self.recorder, source, self.gpu_bytes, take_over)
+            return TuneStages(self.sweep, self.recorder, source, self.sizing, take_over)
         assert isinstance(self.sweep, Compare)
-        return CompareStages(self.sweep, self.recorder, self.gpu_bytes)
+        return CompareStages(self.sweep, self.recorder, self.sizing)
 
     def _study(self, sweep: Tune, known: list[TrialRecord]):
         from sweeps.core.protocol.study import Study
@@ -286,6 +297,9 @@ class _Run:
                 raise error
             case UsageError() as error:
                 raise error
+            case StorageError() as error:
+                print(f"error: {error}", file=sys.stderr)
+                return ExitCode.STORAGE
             case error:
                 self._show(error)
                 return ExitCode.ERROR

@@ -16,6 +16,7 @@ from sweeps.core.forecast.rates import START_S, Correction, warmup_share
 from sweeps.core.pages.parts import duration
 from sweeps.core.protocol.grid import Grid, is_enumerable
 from sweeps.core.protocol.plan import Plan, make_plan
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.spec.axes import Cell, cell_text
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.sweep import Sweep
@@ -80,13 +81,13 @@ def forecast(
     checked: Checked,
     slots: int,
     found: Correction,
-    gpu_bytes: int = 0,
+    sizing: Sizing = NOTHING_KNOWN,
     ended: Sequence[TrialRecord] = (),
 ) -> Forecast:
     """What the sweep takes with `slots` trials at a time (0: as many as there are), without those
     that have `ended`.
     """
-    stages = _left(_stages(sweep, checked, gpu_bytes), ended)
+    stages = _left(_stages(sweep, checked, sizing), ended)
     shares = {
         stage: expected_share(sweep.screen)
         if stage == "screen" and isinstance(sweep, Tune)
@@ -187,14 +188,14 @@ def _devices(plan: Plan) -> float:
     return plan.resources.num_gpus or plan.resources.num_cpus
 
 
-def _stages(sweep: Sweep, checked: Checked, gpu_bytes: int) -> dict[str, list[Plan]]:
+def _stages(sweep: Sweep, checked: Checked, sizing: Sizing) -> dict[str, list[Plan]]:
     """The trials of every stage; of a tune sweep's later ones, trials like those it will pick."""
     if isinstance(sweep, Compare):
         return {"confirm": list(checked.plans) * len(sweep.confirm.seeds)}
     assert isinstance(sweep, Tune)
     counts = sweep.planned_trials()
     screened = [
-        make_plan(sweep, sweep.candidate, "screen", cell, sweep.screen.seed, gpu_bytes)
+        make_plan(sweep, sweep.candidate, "screen", cell, sweep.screen.seed, sizing)
         for cell in _cells(sweep, checked)
     ]
     # Whichever wins: cells in the middle of the screen's cost stand for it.
@@ -206,7 +207,7 @@ def _stages(sweep: Sweep, checked: Checked, gpu_bytes: int) -> dict[str, list[Pl
         "confirm",
         sweep.shared(middle.cell),
         sweep.confirm.seeds[0],
-        gpu_bytes,
+        sizing,
     )
     return {
         "screen": [plan for _, plan in zip(range(counts["screen"]), itertools.cycle(screened))],
@@ -232,7 +233,9 @@ def _left(stages: Mapping[str, list[Plan]], ended: Sequence[TrialRecord]) -> dic
 
 def _cells(sweep: Tune, checked: Checked) -> list[Cell]:
     if not is_enumerable(sweep):
-        return [checked.largest.cell, checked.of(sweep.candidate).cell]
+        ours = [plan for plan in checked.demanding if plan.arm == sweep.candidate]
+        largest = max(ours, key=lambda plan: plan.resources.memory_bytes)
+        return [largest.cell, checked.of(sweep.candidate).cell]
     source, cells = Grid(sweep), []
     while len(cells) < min(MOST_CELLS, sweep.planned_trials()["screen"]):
         cell = source.next()

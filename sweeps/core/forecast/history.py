@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 
 from flowpwm.checks import ConfigError
 from flowpwm.compose import from_dict
-from flowpwm.cost import estimate
+from flowpwm.config import RunConfig
+from flowpwm.cost import Cost, estimate
 from sweeps.core.forecast.rates import Measured, warmup_share
+from sweeps.core.protocol.requests import Peak
 from sweeps.core.store.compact import read_tables
+from sweeps.core.store.schema import DONE_STATUSES
 
 ENVIRONMENT = "environment.json"
 #: What makes two machines alike, as `machine.environment` writes it.
@@ -44,6 +48,50 @@ def recorded(results: Path, here: Mapping[str, Any]) -> list[Measured]:
     return found[:MOST_TRIALS]
 
 
+def peaks(results: Path) -> list[Peak]:
+    """What trials in the newest run folders below `results` held, on whatever machine.
+
+    Memory depends on the configuration, hardly on the processor.
+    """
+    found: list[Peak] = []
+    folders = sorted(results.glob(f"*/*/{ENVIRONMENT}"), key=_written, reverse=True)
+    for path in folders[:MOST_RUNS]:
+        if path.parent.is_symlink():
+            continue
+        try:
+            found += _peaks(path.parent)
+        except (OSError, RuntimeError, ValueError):
+            continue
+        if len(found) >= MOST_TRIALS:
+            break
+    return found[:MOST_TRIALS]
+
+
+def _peaks(folder: Path) -> Iterator[Peak]:
+    costs: dict[str, Cost] = {}
+    for trial in read_tables(folder, kinds=("trials",)).trials.to_pylist():
+        config = _config(trial)
+        if config is None or not trial["host_memory_peak_bytes"]:
+            continue
+        key = repr(dataclasses.replace(config, seed=0))
+        costs[key] = cost = costs.get(key) or estimate(config)
+        yield Peak(
+            config,
+            cost,
+            host_bytes=trial["host_memory_peak_bytes"],
+            device_bytes=trial["device_memory_peak_bytes"] or 0,
+            whole=trial["status"] in DONE_STATUSES,
+        )
+
+
+def _config(trial: Mapping[str, Any]) -> RunConfig | None:
+    """The configuration of a trial, as far as this version still knows it."""
+    try:
+        return from_dict(json.loads(trial["config_json"]))
+    except (ConfigError, ValueError, TypeError):
+        return None
+
+
 def _written(path: Path) -> float:
     try:
         return path.stat().st_mtime
@@ -64,19 +112,16 @@ def _measured(folder: Path) -> Iterator[Measured]:
     ids = np.array(tables.reports["trial_id"].to_pylist(), dtype=object)
     epochs = tables.reports["epoch"].to_numpy()
     clocks = {name: tables.reports[name].to_numpy() for name in _CLOCKS}
-    for trial in tables.trials.select(
-        ["trial_id", "config_json", "host_memory_peak_bytes"]
-    ).to_pylist():
+    for trial in tables.trials.select(["trial_id", "config_json"]).to_pylist():
         rows = np.flatnonzero(ids == trial["trial_id"])
         if not len(rows):
             continue
         last = rows[epochs[rows].argmax()]
         if epochs[last] < _FEWEST_EPOCHS:
             continue
-        try:
-            config = from_dict(json.loads(trial["config_json"]))
-        except (ConfigError, ValueError, TypeError):
-            continue  # of another version
+        config = _config(trial)
+        if config is None:
+            continue
         cost, done = estimate(config), int(epochs[last])
         learning = sum(float(clocks[name][last]) for name in _LEARNING)
         yield Measured(
@@ -84,5 +129,4 @@ def _measured(folder: Path) -> Iterator[Measured]:
             cost,
             environment_s=float(clocks["time/environment_s"][last]) / done,
             learning_s=learning / (done + warmup_share(config, cost)),
-            host_peak_bytes=int(trial["host_memory_peak_bytes"] or 0),
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sweeps.core.forecast.forecast import Forecast, forecast
 from sweeps.core.forecast.rates import Correction, correction
 from sweeps.core.pages.parts import duration
 from sweeps.core.protocol.plan import Plan
+from sweeps.core.protocol.requests import Peak, Sizing
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.state import TrialRecord
 
@@ -26,10 +27,14 @@ ENOUGH_RECORDED = 5
 
 @dataclass(frozen=True)
 class Outlook:
-    """A forecast, what its times were corrected by, and what a reader should be warned of."""
+    """A forecast, what its times were corrected by, and what a reader should be warned of.
+
+    `sizing` makes the requests of trials, by what runs like them held.
+    """
 
     forecast: Forecast
     correction: Correction
+    sizing: Sizing
     findings: tuple[Finding, ...]
 
 
@@ -60,33 +65,24 @@ def look_ahead(
         if run.config.world_model.kind in kinds and run.config.device == _device(checked)
     ]
     found = correction(earlier, f"from {len(earlier)} earlier trials")
-    first = forecast(sweep, checked, slots, found, gpu_bytes, ended)
+    sizing = Sizing(gpu_bytes, tuple(history.peaks(results)))
+    first = forecast(sweep, checked, slots, found, sizing, ended)
     settle(first)
     seconds = min(MOST_CANARY_S, CANARY_SHARE * first.wall_s.est)
     known = {run.config.world_model.kind for run in earlier}
     enough = len(earlier) >= ENOUGH_RECORDED and kinds <= known
     if not with_canary or not slots or seconds < LEAST_CANARY_S or enough:
-        return Outlook(first, found, tuple(_too_little_memory(checked, found)))
+        return Outlook(first, found, sizing, ())
     measured, problems = canary.measure(representatives(checked, slots), seconds, should_stop)
     if measured:
         found = correction(measured, f"from a canary of {duration(seconds)}")
-        first = forecast(sweep, checked, slots, found, gpu_bytes, ended)
-    canary_found = (Finding("forecast", problem) for problem in problems)
-    return Outlook(first, found, (*canary_found, *_too_little_memory(checked, found)))
-
-
-def _too_little_memory(checked: Checked, found: Correction) -> Iterator[Finding]:
-    """A finding where trials like these have held more than the largest one asks for."""
-    largest = checked.largest
-    expected = found.memory * largest.cost.host_memory_bytes
-    if expected > largest.resources.memory_bytes:
-        yield Finding(
-            "memory",
-            f"trials like these held {found.memory:.2g} times what is predicted, here "
-            f"{expected / 2**30:.2g} GiB; they ask for "
-            f"{largest.resources.memory_bytes / 2**30:.2g}. "
-            f"trial.memory={math.ceil(expected / 2**30)} gives them room",
-        )
+        # Its buffer is nearly empty: it shows what is held at the least.
+        tried = [
+            Peak(m.config, m.cost, m.host_peak_bytes, m.device_peak_bytes, False) for m in measured
+        ]
+        sizing = dataclasses.replace(sizing, peaks=(*sizing.peaks, *tried))
+        first = forecast(sweep, checked, slots, found, sizing, ended)
+    return Outlook(first, found, sizing, tuple(Finding("forecast", text) for text in problems))
 
 
 def representatives(checked: Checked, slots: int) -> list[Plan]:

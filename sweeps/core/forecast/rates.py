@@ -12,6 +12,7 @@ from flowpwm.config import RunConfig, env_steps_per_epoch
 from flowpwm.cost import Cost
 from flowpwm.modes import MODES
 from flowpwm.work import Work, episode_steps
+from sweeps.core.protocol.requests import one_in_ten_exceeds
 
 
 class Rates(NamedTuple):
@@ -64,13 +65,12 @@ class Seconds(NamedTuple):
 class Correction:
     """Measured over nominal. `learning` is by kind of world model, `env_step_s` by task.
 
-    A forecast lies between itself divided and multiplied by `spread`. `memory` multiplies what a
-    trial is predicted to hold beyond nothing. `source` says in words where this comes from.
+    A forecast lies between itself divided and multiplied by `spread`. `source` says in words where
+    this comes from.
     """
 
     learning: Mapping[str, float] = field(default_factory=dict)
     env_step_s: Mapping[str, float] = field(default_factory=dict)
-    memory: float = 1.0
     spread: float = 2.0
     source: str = "nominal rates, nothing measured"
 
@@ -124,8 +124,8 @@ def correction(measured: Sequence[Measured], source: str) -> Correction:
         if (said := found.seconds(run.config, run.cost)) and run.environment_s + run.learning_s > 0
     ]
     # Runs that set the correction lie close to it: a few of them say little about its error.
-    spread = max(1.15, math.exp(_high(errors))) if len(measured) >= 5 else 1.35
-    return Correction(learning, env_step_s, _memory(measured), spread, source)
+    spread = max(1.15, math.exp(one_in_ten_exceeds(errors))) if len(measured) >= 5 else 1.35
+    return Correction(learning, env_step_s, spread, source)
 
 
 def _acting(halfway: Correction, run: Measured) -> float:
@@ -135,27 +135,11 @@ def _acting(halfway: Correction, run: Measured) -> float:
     return rates.of(run.cost.work.environment) * factor
 
 
-def _memory(measured: Sequence[Measured]) -> float:
-    """Peaks over predictions, on the safe side; never below half, lest one odd run decides."""
-    ratios = [
-        run.host_peak_bytes / run.cost.host_memory_bytes
-        for run in measured
-        if run.host_peak_bytes and run.cost.host_memory_bytes
-    ]
-    return max(0.5, _high(ratios)) if ratios else 1.0
-
-
 def _by(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
     groups: dict[str, list[float]] = {}
     for key, value in pairs:
         groups.setdefault(key, []).append(value)
     return {key: statistics.median(values) for key, values in groups.items()}
-
-
-def _high(values: Sequence[float]) -> float:
-    """The value that one in ten exceeds."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, math.ceil(0.9 * len(ordered)) - 1)] if ordered else 0.0
 
 
 def _known(values: Mapping[str, float], key: str, default: float) -> float:

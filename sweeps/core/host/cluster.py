@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import psutil
 
 from sweeps.core.host import auth, machine
+from sweeps.core.host.nodes import Node, nodes_to_be, unmet
 from sweeps.core.host.processes import end_processes
 from sweeps.core.host.ray_settings import OBJECT_STORE_BYTES, PATIENCE, SETTINGS
-from sweeps.core.protocol.plan import Plan, Resources
+from sweeps.core.protocol.plan import Plan
 from sweeps.core.spec.settings import UsageError
 
 CONNECT_S = 5.0
@@ -25,48 +26,28 @@ CONNECT_S = 5.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connection to Ray. `nodes` are the resources of each node, memory in bytes.
+    """A connection to Ray. `nodes` are those for trials, also such as may still be started.
 
-    `metrics` is where Prometheus finds what this process exports; '' where nothing does.
+    `head` is the address of the process that holds the cluster together, as HOST:PORT. `metrics`
+    is where Prometheus finds what this process exports; '' where nothing does.
     """
 
     dashboard: str
     metrics: str
-    nodes: tuple[dict[str, float], ...]
+    head: str
+    here: str  # the id of the node that this process runs on
+    nodes: tuple[Node, ...]
     local: bool
 
-    def require(self, resources: Resources) -> None:
-        """Raise UsageError if no node can ever run a trial that needs this."""
-        if problem := cannot_run(resources, list(self.nodes)):
-            raise UsageError(problem)
+    @property
+    def elsewhere(self) -> list[Node]:
+        """The live nodes for trials on which this process does not run itself."""
+        return [node for node in self.nodes if node.node_id not in ("", self.here)]
 
-
-def shortage(plan: Plan) -> str | None:
-    """Why this machine cannot run the largest trial, or None; before Ray is started."""
-    memory = machine.usable_memory_bytes() - machine.HEAD_BYTES
-    node: dict[str, float] = {"CPU": machine.usable_cpus(), "memory": memory}
-    if machine.gpu_memory_bytes():
-        node["GPU"] = 1
-    return cannot_run(plan.resources, [node])
-
-
-def cannot_run(resources: Resources, nodes: list[dict[str, float]]) -> str | None:
-    """Why none of the nodes has what a trial asks for, or None."""
-    wanted = {
-        "CPU": resources.num_cpus,
-        "GPU": resources.num_gpus,
-        "memory": resources.memory_bytes,
-    }
-    for node in nodes:
-        if all(node.get(name, 0) >= amount for name, amount in wanted.items()):
-            return None
-    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
-    return (
-        f"no node can run a trial: it needs {wanted['CPU']:g} CPUs, {wanted['GPU']:g} GPUs and "
-        f"{wanted['memory'] / 2**30:.1f} GiB; the largest has {most['CPU']:g} CPUs, "
-        f"{most['GPU']:g} GPUs and {max(most['memory'], 0) / 2**30:.1f} GiB free. "
-        "Choose a smaller preset, num_threads or trial.cpus"
-    )
+    def require(self, plans: Iterable[Plan]) -> None:
+        """Raise UsageError with a line for every arm that no node can ever run."""
+        if problems := unmet(plans, self.nodes):
+            raise UsageError(*problems)
 
 
 def prepare(address: str | None) -> None:
@@ -124,6 +105,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
     import ray
 
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    _keep_raylets_quiet()
     for name in ("ray", "ray._private.worker", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if address is None:
@@ -141,13 +123,33 @@ def connected(address: str | None) -> Iterator[Cluster]:
         patience = {"env_vars": {PATIENCE: SETTINGS[PATIENCE]}}
         info = ray.init(address=address, runtime_env=patience, **common)
     try:
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        here = ray.get_runtime_context().get_node_id()
-        metrics = next((_metrics(node) for node in alive if node["NodeID"] == here), "")
-        nodes = tuple(node["Resources"] for node in alive)
-        yield Cluster(_dashboard(info), metrics, nodes, local=address is None)
+        context = ray.get_runtime_context()
+        here = context.get_node_id()
+        metrics = next((_metrics(node) for node in ray.nodes() if node["NodeID"] == here), "")
+        yield Cluster(
+            _dashboard(info),
+            metrics,
+            context.gcs_address,
+            here,
+            tuple(node for node in nodes_to_be() if node.for_trials),
+            local=address is None,
+        )
     finally:
         shut_down()
+
+
+def _keep_raylets_quiet() -> None:
+    """What raylets say of themselves goes to Ray's logger instead of onto the terminal.
+
+    They say it in pages: of a node that dies, the state of all its parts, several times over. With
+    `log_to_driver=False` Ray leaves out what workers print, but not this.
+    """
+    from ray._private import worker
+
+    def tell(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logging.getLogger("ray.raylet").info("%s", "\n".join(data["lines"]))
+
+    worker.print_to_stdstream = tell
 
 
 def shut_down() -> None:

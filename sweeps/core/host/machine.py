@@ -44,6 +44,11 @@ def gpu_memory_bytes() -> int:
     return min(sizes, default=0) * 2**20
 
 
+def gpu_names() -> list[str]:
+    """What every GPU of this machine is called."""
+    return _ask_gpus("name")
+
+
 def processor() -> str:
     """The name of the CPU, as the kernel tells it; '' where it does not."""
     try:
@@ -62,6 +67,12 @@ def _ask_gpus(field: str) -> list[str]:
     return [line.strip() for line in found.stdout.splitlines() if found.returncode == 0]
 
 
+def versions() -> dict[str, str]:
+    """What results depend on beside their configuration: Python, packages, our own code."""
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"Python": platform.python_version()} | packages | {"FlowPWM": git_commit()}
+
+
 def environment(argv: Sequence[str]) -> dict[str, Any]:
     """What `environment.json` keeps: versions, machine, command, and the `JOB_VARIABLES`."""
     return {
@@ -72,7 +83,7 @@ def environment(argv: Sequence[str]) -> dict[str, Any]:
         "git": git_commit(),
         "cpus": usable_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
-        "gpus": _ask_gpus("name"),
+        "gpus": gpu_names(),
         "gpu_memory_bytes": gpu_memory_bytes(),
         "processor": processor(),
         "job": {name: os.environ[name] for name in JOB_VARIABLES if name in os.environ},

@@ -11,6 +11,7 @@ from sweeps.core.host.machine import git_commit
 from sweeps.core.pages.parts import row
 from sweeps.core.protocol.grid import is_enumerable
 from sweeps.core.protocol.plan import Plan
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing, gib, needed
 from sweeps.core.spec.axes import axis_text, last_name, value_text
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.sweep import Sweep
@@ -27,6 +28,7 @@ def start_page(
     where: str,
     forecast: str = "",
     extra: Sequence[str] = (),
+    sizing: Sizing = NOTHING_KNOWN,
 ) -> str:
     """One screen of text; `concurrency` trials run at a time (0: not known)."""
     now = datetime.now().strftime("%Y-%m-%d %H:%M")
@@ -42,6 +44,7 @@ def start_page(
         *own,
         *extra,
         row("trials", _trials(checked, concurrency)),
+        *_corrections(sweep, checked, sizing),
         *([row("forecast", forecast)] if forecast else []),
         row("reference", _reference(sweep, checked)),
         row("checks", _checks(sweep, checked)),
@@ -158,12 +161,30 @@ def _difference(sweep: Sweep, checked: Checked, arm: str) -> str:
 
 def _trials(checked: Checked, concurrency: int) -> str:
     needs = checked.largest.resources
-    gpus = f", {needs.num_gpus:g} GPU" if needs.num_gpus else ""
+    kind = f" ({needs.accelerator})" if needs.accelerator else ""
+    gpus = f", {needs.num_gpus:g} GPU{kind}" if needs.num_gpus else ""
     at_once = f", {concurrency} at a time" if concurrency else ""
     return (
         f"{needs.num_cpus:g} CPU{gpus}, {needs.memory_bytes / 2**30:.2g} GiB each{at_once}; "
         f"{_budgets(checked)}"
     )
+
+
+def _corrections(sweep: Sweep, checked: Checked, sizing: Sizing) -> Iterator[str]:
+    """What runs like the largest of each arm held, where that changes what it asks for."""
+    largest: dict[str, Plan] = {}
+    for plan in sorted(checked.demanding, key=lambda plan: plan.resources.memory_bytes):
+        largest[plan.arm] = plan
+    for arm, plan in largest.items():
+        plain = needed(plan.config, plan.cost, sweep, Sizing(sizing.gpu_bytes))
+        ours = plan.resources
+        host, device = (of(plan.config, plan.cost) for of in (sizing.host, sizing.device))
+        if ours.memory_bytes != plain.memory_bytes:
+            change = f"{gib(ours.memory_bytes)} instead of {gib(plain.memory_bytes)}"
+            yield row("memory", f"{arm} asks for {change}: {host.why}")
+        if ours.num_gpus != plain.num_gpus:
+            change = f"{ours.num_gpus:g} GPU instead of {plain.num_gpus:g}"
+            yield row("GPU share", f"{arm} asks for {change}: {device.why}")
 
 
 def _budgets(checked: Checked) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowpwm.config import RunConfig, wrong_microbatches
-from sweeps.core.protocol.plan import MEMORY_STEP_BYTES, Resources
+from sweeps.core.protocol.requests import MEMORY_STEP_BYTES, Resources
 
 STEPS = ("microbatches", "memory", "alone")
 MORE_MEMORY = 1.5

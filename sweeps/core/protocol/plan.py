@@ -11,31 +11,10 @@ from flowpwm.compose import compose, from_dict
 from flowpwm.config import MACHINE, RunConfig, config_id, env_steps_per_epoch, to_dict
 from flowpwm.cost import Cost, estimate
 from flowpwm.modes import MODES
-from sweeps.core.spec.axes import Cell
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Resources, Sizing, needed
+from sweeps.core.spec.axes import Cell, cell_text
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.state import TrialRecord
-
-# A request is a limit as well, and an estimate of the first order may be off by this.
-HOST_HEADROOM = 1.25
-# Requests are rounded up to this, so that trials of like size can take each other's worker over.
-MEMORY_STEP_BYTES = 256 * 2**20
-# Context, kernels and allocator slack of a CUDA process, beside what the estimate counts.
-CUDA_PROCESS_BYTES = 1536 * 2**20
-# W&B's processes beside a trial: its Python, its service, its monitor.
-WANDB_BYTES = 128 * 2**20
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a trial asks Ray for. Ray schedules by it; it does not enforce it."""
-
-    num_cpus: float
-    num_gpus: float
-    memory_bytes: int
-
-    def to_dict(self) -> dict[str, float | int]:
-        """For events and jobs."""
-        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
@@ -50,6 +29,12 @@ class Plan:
     config: RunConfig
     resources: Resources
     cost: Cost
+
+    @property
+    def name(self) -> str:
+        """Its arm and cell, for people."""
+        cell = cell_text(self.cell).replace(" ", ", ")
+        return f"{self.arm} ({cell})" if cell else self.arm
 
     @property
     def progress(self) -> str:
@@ -98,28 +83,37 @@ def compose_trial(
 
 
 def make_plan(
-    sweep: Sweep, arm: str, stage: str, cell: Mapping[str, Any], seed: int, gpu_bytes: int = 0
+    sweep: Sweep,
+    arm: str,
+    stage: str,
+    cell: Mapping[str, Any],
+    seed: int,
+    sizing: Sizing = NOTHING_KNOWN,
 ) -> Plan:
-    """Compose and weigh a trial; `gpu_bytes` is the memory of one GPU. Raises ConfigError."""
+    """Compose and weigh a trial; `sizing` says how its request is made. Raises ConfigError."""
     return _plan(
-        compose_trial(sweep, arm, stage, cell, seed), arm, stage, dict(cell), sweep, gpu_bytes
+        compose_trial(sweep, arm, stage, cell, seed), arm, stage, dict(cell), sweep, sizing
     )
 
 
-def plan_again(record: TrialRecord, sweep: Sweep, gpu_bytes: int = 0) -> Plan:
+def sized(plan: Plan, sweep: Sweep, sizing: Sizing) -> Plan:
+    """The same trial with a request made anew."""
+    return dataclasses.replace(plan, resources=needed(plan.config, plan.cost, sweep, sizing))
+
+
+def plan_again(record: TrialRecord, sweep: Sweep, sizing: Sizing = NOTHING_KNOWN) -> Plan:
     """The plan of a trial that an earlier driver planned. Raises ConfigError."""
     config = from_dict(record.config)
-    plan = _plan(config, record.arm, record.stage, dict(record.params), sweep, gpu_bytes)
+    plan = _plan(config, record.arm, record.stage, dict(record.params), sweep, sizing)
     # The name that its files carry stays, even if a later version would hash to another one.
     plan = dataclasses.replace(plan, trial_id=record.trial_id, config_id=record.config_id)
     if not any(failure.step for failure in record.failures):
         return plan
-    given = {key: record.resources[key] for key in plan.resources.to_dict()}
-    return dataclasses.replace(plan, resources=Resources(**given))
+    return dataclasses.replace(plan, resources=Resources.from_dict(record.resources))
 
 
 def _plan(
-    config: RunConfig, arm: str, stage: str, cell: Cell, sweep: Sweep, gpu_bytes: int
+    config: RunConfig, arm: str, stage: str, cell: Cell, sweep: Sweep, sizing: Sizing
 ) -> Plan:
     cost = estimate(config)
     identity = config_id(config)
@@ -130,31 +124,9 @@ def _plan(
         stage=stage,
         cell=cell,
         config=config,
-        resources=needed(config, cost, sweep, gpu_bytes),
+        resources=needed(config, cost, sweep, sizing),
         cost=cost,
     )
-
-
-def needed(config: RunConfig, cost: Cost, sweep: Sweep, gpu_bytes: int = 0) -> Resources:
-    """CPUs by threads, memory by the estimate, a GPU or the share of one that the trial fills."""
-    wanted = int(HOST_HEADROOM * cost.host_memory_bytes)
-    wanted += WANDB_BYTES if "wandb" in sweep.trackers else 0
-    memory = -(-wanted // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
-    if sweep.memory_per_trial:
-        memory = round(sweep.memory_per_trial * 2**30)
-    gpus = sweep.gpus_per_trial
-    if not gpus and config.device == "cuda":
-        gpus = _gpu_share(cost.device_memory_bytes, gpu_bytes)
-    return Resources(sweep.cpus_per_trial or float(config.num_threads), gpus, memory)
-
-
-def _gpu_share(needed_bytes: int, gpu_bytes: int) -> float:
-    """1 / (trials that fit on a GPU), at most 8 of them; a whole GPU where its size is unknown."""
-    if not gpu_bytes:
-        return 1.0
-    wanted = int(1.25 * needed_bytes) + CUDA_PROCESS_BYTES
-    fit = max(1, min(8, gpu_bytes // wanted))
-    return round(1.0 / fit, 4)
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

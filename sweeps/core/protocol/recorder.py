@@ -18,7 +18,9 @@ _RESULT_KEYS = (
     *("attempt", "epoch", "env_steps", "score", "wall_time_s", "log_path"),
     *("wandb_group", "wandb_link"),
 )
-_END_KEYS = ("failure_class", "message", "taken_from")
+_END_KEYS = ("failure_class", "message", "cause", "taken_from")
+#: Where a run holds memory.
+WHERE = ("host", "device")
 
 
 class Log(Protocol):
@@ -60,7 +62,8 @@ class Recorder:
 
     def started(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A worker began, or began again, from `result["epoch"]`."""
-        self._append("started", trial_id, **_pick(result), gpu=result.get("gpu"))
+        where = {key: result.get(key) for key in ("gpu", "node", "node_id")}
+        self._append("started", trial_id, **_pick(result), **where)
 
     def progressed(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A worker lives, and has perhaps evaluated."""
@@ -69,7 +72,7 @@ class Recorder:
             trial_id,
             **_pick(result),
             kind=result.get("kind"),
-            host_memory_bytes=result.get("host_memory_bytes"),
+            **{f"{where}_memory_bytes": result.get(f"{where}_memory_bytes") for where in WHERE},
         )
         score = result.get("score")
         if self.source is not None and result.get("kind") == "evaluated" and _finite(score):
@@ -98,7 +101,7 @@ class Recorder:
             trial_id,
             **_pick(result),
             **extra,
-            host_memory_peak_bytes=result.get("host_memory_bytes"),
+            **_peaks(result),
         )
         record = self.state.trials[trial_id]
         if self.source is not None and record.final:
@@ -130,7 +133,7 @@ class Recorder:
             **_pick(result),
             cause=result["failure_class"],
             message=result["message"],
-            host_memory_peak_bytes=result.get("host_memory_bytes"),
+            **_peaks(result),
             **given,
         )
 
@@ -164,6 +167,10 @@ def _pick(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _peaks(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{where}_memory_peak_bytes": result.get(f"{where}_memory_bytes") for where in WHERE}
 
 
 def _finite(value: Any) -> bool:

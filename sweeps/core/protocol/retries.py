@@ -13,14 +13,18 @@ from typing import Any
 
 from flowpwm.compose import from_dict
 from sweeps.core.protocol import ladder
-from sweeps.core.protocol.plan import Resources
 from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.requests import Resources
 from sweeps.core.store.state import TrialRecord
 from sweeps.core.worker.exits import read_exit
 
 #: Restarts by one driver of a trial whose process died, was not ended for memory and had got no
-#: further than the one before it.
+#: further than before.
 MAX_DEATHS = 3
+#: Nodes that a trial may lose without getting on between them: it could be what brings them down.
+MAX_LOST_NODES = 10
+#: Cause of a death that is the node's: it says nothing about the trial.
+NODE = "node"
 REPEAT = "repeat"
 
 
@@ -46,13 +50,14 @@ class Retries:
         self._oom_kills = oom_kills
         self._kills_known = oom_kills()
         self._deaths: Counter[str] = Counter()
-        self._reached: dict[str, int] = {}  # epoch at the last death
+        self._lost_nodes: Counter[str] = Counter()
+        self._reached: dict[str, int] = {}  # the highest epoch at which a trial was lost
 
-    def died(self, trial_id: str, cause: str, message: str, *, counts: bool = True) -> None:
+    def died(self, trial_id: str, cause: str, message: str) -> None:
         """The process of an attempt is gone; `cause` and `message` are what the driver heard.
 
-        What the attempt left as its last words goes before. A death that does not count (the node
-        was taken away) may happen any number of times.
+        What the attempt left as its last words goes before. Neither deaths nor lost nodes are held
+        against a trial that gets on between them.
         """
         record = self._recorder.state.trials[trial_id]
         if (said := self._last_words(record)) is not None:
@@ -63,17 +68,14 @@ class Retries:
         if cause in ladder.MEMORY_CLASSES:
             self.failed(trial_id, {"failure_class": cause, "message": message})
             return
-        if record.epochs_done > self._reached.get(trial_id, -1):
-            self._deaths[trial_id] = 0
-        self._reached[trial_id] = record.epochs_done
-        self._deaths[trial_id] += counts
-        if self._deaths[trial_id] > MAX_DEATHS:
-            failure = {"failure_class": cause, "message": message}
+        if self._too_often(record, cause):
+            failure = {"failure_class": "killed" if cause == NODE else cause, "message": message}
             self._recorder.ended(trial_id, "failed", failure)
             return
         if record.status == "RUNNING":
             text = f"{message}; goes on from its last checkpoint"
-            self._recorder.ended(trial_id, "interrupted", {"message": text})
+            told = {"attempt": record.attempt, "message": text, "cause": cause}
+            self._recorder.ended(trial_id, "interrupted", told)
         self._again(trial_id)
 
     def failed(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -90,9 +92,20 @@ class Retries:
             result = dict(result) | {"message": f"{result['message']}{tried}"}
             self._recorder.ended(trial_id, "failed", result)
 
+    def _too_often(self, record: TrialRecord, cause: str) -> bool:
+        """Whether it was lost too often since it last got further than ever before."""
+        trial_id = record.trial_id
+        if record.epochs_done > self._reached.get(trial_id, -1):
+            self._reached[trial_id] = record.epochs_done
+            self._deaths[trial_id] = self._lost_nodes[trial_id] = 0
+        lost, most = (
+            (self._lost_nodes, MAX_LOST_NODES) if cause == NODE else (self._deaths, MAX_DEATHS)
+        )
+        lost[trial_id] += 1
+        return lost[trial_id] > most
+
     def _step(self, record: TrialRecord, cause: str, taken: list[str]) -> ladder.Step | None:
-        names = ("num_cpus", "num_gpus", "memory_bytes")
-        resources = Resources(**{name: record.resources[name] for name in names})
+        resources = Resources.from_dict(record.resources)
         config, node = from_dict(record.config), self._node_memory_bytes()
         return ladder.next_step(cause, taken, config, resources, node)
 

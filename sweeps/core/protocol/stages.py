@@ -14,6 +14,7 @@ from sweeps.core.protocol.past import cells_of
 from sweeps.core.protocol.plan import Plan, make_plan, plan_again
 from sweeps.core.protocol.ranking import Ranked, rank
 from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.protocol.rungs import Brackets
 from sweeps.core.spec.axes import Cell
 from sweeps.core.spec.compare import Compare
@@ -44,10 +45,10 @@ class Stages(Generic[S]):
     `brackets` hold the early stopping, with the decisions of earlier drivers.
     """
 
-    def __init__(self, sweep: S, recorder: Recorder, gpu_bytes: int = 0) -> None:
+    def __init__(self, sweep: S, recorder: Recorder, sizing: Sizing = NOTHING_KNOWN) -> None:
         self._sweep = sweep
         self._recorder = recorder
-        self._gpu_bytes = gpu_bytes
+        self._sizing = sizing
         self._again: deque[str] = deque()
         self.brackets = Brackets((), 2.0)
 
@@ -105,10 +106,10 @@ class Stages(Generic[S]):
         return plan
 
     def _compose(self, arm: str, stage: str, cell: Cell, seed: int) -> Plan:
-        return make_plan(self._sweep, arm, stage, cell, seed, self._gpu_bytes)
+        return make_plan(self._sweep, arm, stage, cell, seed, self._sizing)
 
     def _once_more(self, record: TrialRecord) -> Plan:
-        return plan_again(record, self._sweep, self._gpu_bytes)
+        return plan_again(record, self._sweep, self._sizing)
 
     def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
         """What still has to run; a trial that a rung stopped is done, even if nobody noted it."""
@@ -151,13 +152,13 @@ class TuneStages(Stages[Tune]):
         sweep: Tune,
         recorder: Recorder,
         make_source: SourceMaker,
-        gpu_bytes: int = 0,
+        sizing: Sizing = NOTHING_KNOWN,
         taken_over: Callable[[str], bool] = lambda trial_id: False,
     ) -> None:
         """`taken_over` ends a planned trial of the screen with the result that an earlier sweep has
         of it, where there is one.
         """
-        super().__init__(sweep, recorder, gpu_bytes)
+        super().__init__(sweep, recorder, sizing)
         self._make_source = make_source
         self._taken_over = taken_over
         self.brackets = Brackets(

@@ -67,7 +67,7 @@ FLAGS = {
     "--warm-start PATH": "begin with what earlier sweeps in this folder found out",
     "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
     "--quiet": "only errors and the result",
-    "--yes": "do not ask back: 10,000 trials, or more disk than is free, are meant",
+    "--yes": "do not ask back: 10,000 trials, a disk too small, nodes of other versions are meant",
     "--no-canary": "forecast without a trial run of at most a minute",
     "--time-limit TIME": "save and stop in time, as after 12h or 1h30m; --resume goes on",
     "--max-gpu-hours HOURS": "save and stop when so many GPU-hours are spent",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from sweeps.core.spec.sweep import FIRST_TEST_SEED, Sweep
 from sweeps.core.spec.tune import SEED_SETS, Tune
 
 MOST_SEEDS = 100_000
+_ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 WANDB_MODES = ("off", "offline", "online")
 
 
@@ -45,6 +47,23 @@ def _number(name: str, value: Any, above: float) -> float:
     if type(value) not in (int, float) or not above < value < float("inf"):
         raise UsageError(f"{name} must be a number above {above:g}, got {value!r}")
     return float(value)
+
+
+def _gpus(name: str, value: Any) -> float:
+    """A number of GPUs or a share; 0.0 for `auto`: the share that the configuration fills."""
+    if value == "auto":
+        return 0.0
+    if type(value) in (int, float) and (0 < value <= 1 or (value > 1 and value % 1 == 0)):
+        return float(value)
+    raise UsageError(
+        f"{name} must be auto, a share of a GPU such as 0.5, or a whole number, got {value!r}"
+    )
+
+
+def _accelerator(name: str, value: Any) -> str:
+    if isinstance(value, str) and _ACCELERATOR.fullmatch(value):
+        return value
+    raise UsageError(f"{name} must be a type of GPU as Ray names it, such as H100, got {value!r}")
 
 
 def _not_negative(name: str, value: Any) -> float:
@@ -96,10 +115,13 @@ def _switch(name: str, value: Any) -> bool:
 _SHARED = {
     "trial.cpus": Setting("cpus_per_trial", lambda n, v: _number(n, v, 0), "CPUs a trial"),
     "trial.gpus": Setting(
-        "gpus_per_trial", lambda n, v: _number(n, v, 0), "GPUs a trial, or a share"
+        "gpus_per_trial", _gpus, "GPUs a trial, or a share; auto: as many trials as fit on one"
     ),
     "trial.memory": Setting(
         "memory_per_trial", lambda n, v: _number(n, v, 0), "host memory a trial, in GiB"
+    ),
+    "trial.accelerator": Setting(
+        "accelerator", _accelerator, "type of GPU a trial needs, as Ray names it: H100, A100, L40S"
     ),
     "wandb": Setting("wandb", _wandb, "off, offline or online; one run a trial"),
     "tensorboard": Setting("tensorboard", _switch, "true: event files, one run a trial"),

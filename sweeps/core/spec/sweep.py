@@ -52,7 +52,8 @@ class Sweep:
     confirm: Confirm = field(default_factory=Confirm)
     cpus_per_trial: float = 0.0  # 0: from the configuration
     gpus_per_trial: float = 0.0  # 0: from the configuration
-    memory_per_trial: float = 0.0  # GiB; 0: from the configuration
+    memory_per_trial: float = 0.0  # GiB; 0: from the configuration and what runs like it held
+    accelerator: str = ""  # type of GPU, as Ray calls it; '': any
     wandb: str = "off"
     tensorboard: bool = False
     goal: str = ""  # the question, in a sentence

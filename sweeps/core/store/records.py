@@ -133,6 +133,8 @@ class TrialRecord:
     notes: list[Note] = field(default_factory=list)
     taken_from: str | None = None  # the run that it ran in, where that was an earlier one
     gpu: str | None = None
+    node: str | None = None  # host name of its last attempt
+    node_id: str | None = None  # the same as Ray knows it
     job: dict[str, str] | None = None  # variables of its driver; None: `environment.json`
     wandb_group: str | None = None
     wandb_link: str | None = None
@@ -142,6 +144,7 @@ class TrialRecord:
     ended_at: str | None = None
     last_seen: str | None = None
     host_memory_peak_bytes: int | None = None
+    device_memory_peak_bytes: int | None = None  # of torch's allocator
     wall_time_by_attempt_s: dict[int, float] = field(default_factory=dict)
 
     @property

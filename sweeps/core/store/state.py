@@ -199,6 +199,8 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
         trial.resources = dict(event.get("resources") or trial.resources)
         trial.log_path = event.get("log_path", trial.log_path)
         trial.gpu = event.get("gpu", trial.gpu)
+        trial.node = event.get("node", trial.node)
+        trial.node_id = event.get("node_id", trial.node_id)
         trial.job = state.job
         trial.last_seen = event["time"]
     elif name == "progress":
@@ -247,9 +249,13 @@ def _measure(trial: TrialRecord, event: Mapping[str, Any]) -> None:
     trial.wandb_link = event.get("wandb_link", trial.wandb_link)
     if (seconds := event.get("wall_time_s")) is not None:
         trial.wall_time_by_attempt_s[trial.attempt] = seconds
-    for key in ("host_memory_bytes", "host_memory_peak_bytes"):
-        if (used := event.get(key)) is not None:
-            trial.host_memory_peak_bytes = max(used, trial.host_memory_peak_bytes or 0)
+    trial.host_memory_peak_bytes = _most(trial.host_memory_peak_bytes, event, "host")
+    trial.device_memory_peak_bytes = _most(trial.device_memory_peak_bytes, event, "device")
+
+
+def _most(known: int | None, event: Mapping[str, Any], where: str) -> int | None:
+    told = (event.get(f"{where}_memory_bytes"), event.get(f"{where}_memory_peak_bytes"), known)
+    return max((used for used in told if used is not None), default=None)
 
 
 def _play(trial: TrialRecord, event: Mapping[str, Any]) -> None:
@@ -285,8 +291,8 @@ def _requeue(trial: TrialRecord, event: Mapping[str, Any]) -> None:
     trial.failures.append(Failure(trial.attempt, *failure))
     if (parts := event.get("microbatches")) is not None:
         trial.config["microbatches"] = parts
-    given = {key: event[key] for key in ("num_cpus", "num_gpus", "memory_bytes") if key in event}
-    trial.resources = trial.resources | given
+    given = ("num_cpus", "num_gpus", "memory_bytes", "accelerator")
+    trial.resources = trial.resources | {key: event[key] for key in given if key in event}
 
 
 def _decide(state: SweepState, trial: TrialRecord, event: Mapping[str, Any]) -> None:

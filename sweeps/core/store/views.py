@@ -16,13 +16,29 @@ from sweeps.core.store.state import SweepState, TrialRecord
 def latest_rows(table: pa.Table) -> pa.Table:
     """The rows of one trial by epoch and, if it has one, task; each is that of its highest attempt,
     of two the later one. Tasks stay in the order in which they were first written.
+
+    From the first row of an attempt on, those before it have no say: one that was taken for dead,
+    because its node was cut off, may have gone on for a while.
     """
+    table = table.filter(pa.array(_not_replaced(table)))
     epochs, tasks = table["epoch"].to_numpy(), _task_numbers(table)
     attempts = table["attempt"].to_numpy()
     order = np.lexsort((np.arange(len(epochs)), attempts, tasks, epochs))
     keys = np.stack([epochs[order], tasks[order]])
     last = np.append((keys[:, 1:] != keys[:, :-1]).any(axis=0), True)[: len(order)]
     return table.take(pa.array(order[last]))
+
+
+def _not_replaced(table: pa.Table) -> np.ndarray:
+    """Which rows lie before the first row of every later attempt."""
+    epochs, attempts = table["epoch"].to_numpy(), table["attempt"].to_numpy()
+    kept = np.ones(len(epochs), dtype=bool)
+    end = np.iinfo(np.int64).max
+    for attempt in np.unique(attempts)[::-1]:
+        own = attempts == attempt
+        kept[own] = epochs[own] < end
+        end = min(end, epochs[own].min())
+    return kept
 
 
 def _task_numbers(table: pa.Table) -> np.ndarray:
@@ -101,8 +117,10 @@ def _row(
         "ended_at": trial.ended_at,
         "wall_time_s": trial.wall_time_s,
         "host_memory_peak_bytes": trial.host_memory_peak_bytes,
+        "device_memory_peak_bytes": trial.device_memory_peak_bytes,
         "num_cpus": resources.get("num_cpus"),
         "num_gpus": resources.get("num_gpus"),
+        "node": trial.node,
         "memory_request_bytes": resources.get("memory_bytes"),
         "parameters": trial.parameters,
         "nfe": trial.nfe,

@@ -27,7 +27,7 @@ class Job:
     epochs: int
     progress: str  # the key of a result that says how far it is
     budget: int  # of `progress`
-    resources: dict[str, float]
+    resources: dict[str, float | str]
 
     @property
     def folder_path(self) -> Path:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -64,6 +65,7 @@ def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
             "results must lie on storage that all nodes share"
         )
     attempt = next_attempt(job.folder_path, job.trial_id)
+    stop.replaced_if(lambda: next_attempt(job.folder_path, job.trial_id) > attempt + 1)
     try:
         trial_log = TrialLog(job.folder_path, job.trial_id, attempt)
     except OSError as error:  # there is no place to say it
@@ -90,6 +92,14 @@ def gpu_name(config: RunConfig) -> str | None:
     return torch.cuda.get_device_name() if config.device == "cuda" else None
 
 
+def this_node() -> dict[str, str]:
+    """Where this process runs: `node` for people, `node_id` for Ray where it has one."""
+    where = {"node": socket.gethostname()}
+    if ray.is_initialized():
+        where["node_id"] = ray.get_runtime_context().get_node_id()
+    return where
+
+
 @dataclass
 class _Attempt:
     """One run of one trial in this process."""
@@ -113,7 +123,7 @@ class _Attempt:
         config = from_dict(json.loads(self.job.config_json))
         torch.set_num_threads(config.num_threads)
         memory.give_back()  # of the trial that this process was taken over from
-        memory.limit_device(config.device, self.job.resources["num_gpus"])
+        memory.limit_device(config.device, float(self.job.resources["num_gpus"]))
         with self.watchdog:
             state = self.state = self._restore(config)
             try:
@@ -154,7 +164,7 @@ class _Attempt:
                 self.job, state.config, self.log, start=getattr(state, self.job.progress)
             ) as self.trackers,
         ):
-            self._tell(state, kind="started", gpu=gpu_name(state.config))
+            self._tell(state, kind="started", gpu=gpu_name(state.config), **this_node())
             self.watchdog.follow(lambda: _moved(state))
             for report in train(state, self._should_stop):
                 with self.watchdog.excused():
@@ -243,6 +253,9 @@ class _Attempt:
     def _save(self, state: TrainState, which: str) -> None:
         began = time.monotonic()
         self.series.flush()  # rows first: a crash in between repeats them and loses none
+        if self.stop.abandoned:
+            self.log.warning("checkpoint %s not saved: another attempt may train now", which)
+            return
         try:
             checkpoint.save(state, self._last.with_name(which), resumable=which == "last")
         except OSError as error:
@@ -267,6 +280,7 @@ class _Attempt:
             "score": state.score,
             "score_variance": state.score_variance,
             "host_memory_bytes": self.watchdog.memory_peak_bytes or None,
+            "device_memory_bytes": memory.device_peak_bytes(state.config.device) or None,
             "wall_time_s": time.monotonic() - self.began,
             "log_path": self.log.relative_path,
             **(self.trackers.place if self.trackers else {}),
@@ -274,8 +288,7 @@ class _Attempt:
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
         done = state.finished  # all epochs, or no improvement for as long as it was to wait
-        if not self.stop.orphaned:
-            self._save(state, "last")
+        self._save(state, "last")
         if self.watchdog.stop_asked and not done:
             return self._failed("oom_host", self.watchdog.memory_text)
         self.log.info("%s at epoch %d", "completed" if done else "interrupted", state.epoch)

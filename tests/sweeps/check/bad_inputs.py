@@ -185,7 +185,7 @@ ROWS: tuple[Row, ...] = (
     tune(
         9,
         "substeps=1000000000 max_nfe=0",
-        "no node can run a trial: it needs 1 CPUs, 0 GPUs and … GiB; the largest has …",
+        "flow: no node can run a trial: it needs 1 CPUs, 0 GPUs and … GiB; the largest, …, has …",
     ),
     tune(9, "substeps=2.5", "flow: world_model.substeps must be a whole number, got 2.5"),
     tune(
@@ -513,7 +513,7 @@ ROWS: tuple[Row, ...] = (
     tune(
         42,
         "preset=317M buffer_capacity=100_000_000_000 epochs=100_000_000",
-        "no node can run a trial: it needs 1 CPUs, 0 GPUs and … GiB; the largest has …",
+        "no node can run a trial: it needs 1 CPUs, 0 GPUs and … GiB; the largest, …, has …",
     ),
     train(
         42,
@@ -534,12 +534,12 @@ ROWS: tuple[Row, ...] = (
     tune(
         43,
         "trial.gpus=64",
-        "no node can run a trial: it needs 1 CPUs, 64 GPUs and … GiB; the largest has …",
+        "no node can run a trial: it needs 1 CPUs, 64 GPUs and … GiB; the largest, …, has …",
     ),
     tune(
         44,
         "trial.cpus=4096",
-        "no node can run a trial: it needs 4096 CPUs, 0 GPUs and … GiB; the largest has …",
+        "no node can run a trial: it needs 4096 CPUs, 0 GPUs and … GiB; the largest, …, has …",
     ),
     train(
         45,
@@ -642,8 +642,10 @@ ROWS: tuple[Row, ...] = (
     tune(
         50,
         "--resume run horizon=16",
-        "--resume cannot change fixed.horizon: None then, 16 now; --extend adds to a sweep, for "
-        "all else start another",
+        (
+            "--resume cannot change fixed.horizon: None then, 16 now; --extend adds to a sweep, "
+            "for all else start another"
+        ),
         prepare=a_run,
         setting="a run without results",
     ),

@@ -12,7 +12,7 @@ from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
 from sweeps.core.driver.run import main
 from sweeps.core.host import cluster
-from sweeps.core.protocol.plan import Resources, make_plan, needed
+from sweeps.core.protocol.plan import make_plan
 from sweeps.core.spec.command import parse
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.tune import Confirm, Screen, Select
@@ -28,6 +28,10 @@ REFUSED = {
     ),
     "a list in a list": (["integrator=[[euler]]", "max_nfe=4"], "world_model.integrator must be"),
     "a cap that leaves nothing": (["max_nfe=1", "integrator=rk4"], "max_nfe=1 leaves no cell"),
+    "a cap that leaves nothing beside a range": (
+        ["max_nfe=1", "integrator=rk4", "optim.wm_lr=loguniform(1e-4,1e-3)"],
+        "max_nfe=1 leaves no cell",
+    ),
     "out of range": (["substeps=[0,2]"], "substeps must be at least 1, got 0"),
     "missing value": (["epochs="], "epochs needs a value"),
     "a mandatory value left open": (["optim.wm_lr=???"], "optim.wm_lr must be set, got '???'"),
@@ -152,22 +156,6 @@ def test_a_trial_asks_for_the_threads_and_the_memory_of_its_configuration() -> N
     assert small.resources.memory_bytes % 2**28 == 0
     large = make_plan(PLAN, "flow", "screen", cell | {"wm_batch_size": 8192}, 0)
     assert large.resources.memory_bytes > small.resources.memory_bytes
-
-
-def test_a_cuda_trial_asks_for_the_share_of_a_gpu_that_it_fills() -> None:
-    cuda = dataclasses.replace(PLAN, fixed={"device": "cuda"})
-    plan = make_plan(cuda, "flow", "screen", {}, 0)
-    assert plan.resources.num_gpus == 1.0  # a GPU of unknown size is taken whole
-    wanted = 1.25 * plan.cost.device_memory_bytes + 1536 * 2**20
-    assert needed(plan.config, plan.cost, cuda, int(2.1 * wanted)).num_gpus == 0.5
-    assert needed(plan.config, plan.cost, cuda, int(100 * wanted)).num_gpus == 0.125
-
-
-def test_a_request_that_no_node_can_meet_names_what_is_missing() -> None:
-    nodes = [{"CPU": 2.0, "memory": 4.0 * 2**30}, {"CPU": 8.0, "GPU": 1.0, "memory": 2.0**30}]
-    assert cluster.cannot_run(Resources(2, 0, 3 * 2**30), nodes) is None
-    problem = cluster.cannot_run(Resources(4, 1, 3 * 2**30), nodes)
-    assert problem is not None and "needs 4 CPUs, 1 GPUs and 3.0 GiB" in problem
 
 
 def test_a_token_in_a_file_is_enough_for_a_cluster(

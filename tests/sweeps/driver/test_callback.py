@@ -41,7 +41,10 @@ class Setting:
         retries = Retries(
             folder, self.recorder, self.again.append, lambda: 8 * 2**30, lambda: self.kills
         )
-        self.callback = EventCallback(self.recorder, retries, self.errors.append)
+        self.lost_nodes: set[str] = set()
+        self.callback = EventCallback(
+            self.recorder, retries, self.errors.append, self.lost_nodes.__contains__
+        )
 
     def of(self, plan: Plan, folder: Path, error: Exception | None = None) -> Any:
         config = make_job(plan, folder, "flow_tuning", {}).to_dict()
@@ -191,6 +194,34 @@ def test_deaths_of_a_trial_that_gets_further_do_not_add_up(
         setting.result(EVALUATED | {"kind": "started", "attempt": attempt, "epoch": 100})
         setting.error(dead)
     assert (setting.record.status, setting.record.failure_class) == ("FAILED", "killed")
+
+
+@pytest.mark.parametrize("told", ["by Ray", "by its silence"])
+def test_a_death_is_the_nodes_if_the_node_is_gone(
+    setting: Setting, tmp_path: Path, told: str
+) -> None:
+    message = "The actor died because its node has died." if told == "by Ray" else "RPC error"
+    dead = setting.of(setting.plan, tmp_path, RayActorError(error_msg=message))
+    if told == "by its silence":
+        setting.lost_nodes.add("ab12")
+    for attempt in range(1, 8):  # more often than a worker may die
+        where = {"node": "gpu7", "node_id": "ab12", "attempt": attempt}
+        setting.result(EVALUATED | where | {"kind": "started"})
+        setting.error(dead)
+        assert setting.record.status == "INTERRUPTED"
+    assert (setting.record.node, setting.record.failures) == ("gpu7", [])
+    last = [e for e in read_events(tmp_path) if e["event"] == "interrupted"][-1]
+    assert (last["cause"], last["attempt"]) == ("node", 7)
+    assert last["message"].startswith("node gpu7 was lost")
+    assert setting.errors == []
+
+
+def test_a_death_on_a_node_that_lives_is_the_trials(setting: Setting, tmp_path: Path) -> None:
+    setting.lost_nodes.add("another")
+    setting.result(EVALUATED | {"kind": "started", "node": "gpu7", "node_id": "ab12"})
+    setting.error(setting.of(setting.plan, tmp_path, RayActorError(error_msg="The actor died")))
+    (paused,) = [e for e in read_events(tmp_path) if e["event"] == "interrupted"]
+    assert paused["cause"] == "killed"
 
 
 def test_a_worker_that_ray_kills_for_memory_goes_to_the_ladder(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from sweeps.core.forecast.forecast import (
     run_seconds,
     size_text,
 )
-from sweeps.core.forecast.outlook import _too_little_memory, look_ahead, representatives
+from sweeps.core.forecast.outlook import look_ahead, representatives
 from sweeps.core.forecast.rates import (
     NOMINAL,
     START_S,
@@ -127,18 +126,6 @@ def test_the_range_is_as_wide_as_what_ran_is_scattered() -> None:
     assert correction([], "").spread == 2.0
 
 
-def test_memory_peaks_correct_on_the_safe_side() -> None:
-    config = tiny()
-    cost = estimate(config)
-    runs = [
-        Measured(config, cost, 1.0, 1.0, host_peak_bytes=int(share * cost.host_memory_bytes))
-        for share in (0.6, 0.7, 0.8, 1.2)
-    ]
-    assert correction(runs, "").memory == pytest.approx(1.2)
-    assert correction(runs[:1], "").memory == pytest.approx(0.6)
-    assert correction([measured(config, 1.0, 1.0)], "").memory == 1.0
-
-
 @pytest.mark.parametrize(
     ("times", "slots", "seconds"),
     [([5, 5, 5], 1, 15), ([5, 5, 5], 2, 10), ([8, 2, 2, 2], 2, 8), ([], 4, 0), ([3], 8, 3)],
@@ -232,19 +219,6 @@ def test_a_canary_ends_when_the_sweep_is_stopped() -> None:
 def test_without_a_past_and_without_a_canary_the_forecast_is_nominal(tmp_path: Path) -> None:
     seen = look_ahead(PLAN, check(PLAN), 2, tmp_path, {"cpus": 2}, with_canary=False)
     assert seen.forecast.source == "nominal rates, nothing measured" and seen.findings == ()
-
-
-def test_trials_that_held_more_than_they_may_are_warned_of() -> None:
-    checked = check(PLAN)
-    asked, predicted = (
-        checked.largest.resources.memory_bytes,
-        checked.largest.cost.host_memory_bytes,
-    )
-    assert list(_too_little_memory(checked, Correction(memory=1.0))) == []
-    (told,) = _too_little_memory(checked, Correction(memory=2.0))
-    assert str(told).startswith("WARN memory: trials like these held 2 times what is predicted")
-    assert f"trial.memory={math.ceil(2 * predicted / 2**30)} gives them room" in told.text
-    assert asked < 2 * predicted
 
 
 def record(

@@ -10,9 +10,10 @@ from flowpwm.compose import compose
 from flowpwm.config import RunConfig, wrong_microbatches
 from sweeps.core.pages.console import event_line
 from sweeps.core.protocol.ladder import Step, fitting, next_step, step_text
-from sweeps.core.protocol.plan import Plan, Resources, make_plan, needed
+from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.protocol.retries import Retries
+from sweeps.core.protocol.requests import NOTHING_KNOWN, Resources, needed
+from sweeps.core.protocol.retries import MAX_LOST_NODES, Retries
 from sweeps.core.protocol.stages import CompareStages
 from sweeps.core.store.events import EventLog, read_events
 from sweeps.core.worker.exits import read_exit, write_exit
@@ -140,7 +141,9 @@ def test_parts_may_be_unequal_but_not_empty(
 def test_a_request_for_memory_goes_before_the_estimate() -> None:
     plan = make_plan(SWEEP, "mlp", "confirm", {"task": "point-mass"}, 1000)
     assert plan.resources.memory_bytes == 4 * GIB
-    estimated = needed(plan.config, plan.cost, dataclasses.replace(SWEEP, memory_per_trial=0))
+    estimated = needed(
+        plan.config, plan.cost, dataclasses.replace(SWEEP, memory_per_trial=0), NOTHING_KNOWN
+    )
     assert estimated.memory_bytes % (256 * MIB) == 0
     assert estimated.memory_bytes >= 1.25 * plan.cost.host_memory_bytes
 
@@ -304,13 +307,34 @@ def test_what_ray_killed_for_memory_goes_to_the_ladder_and_lost_nodes_do_not_cou
 ) -> None:
     driver = Driver(tmp_path)
     plan = driver.next()
-    for _ in range(10):
-        driver.start(plan)
-        driver.retries.died(plan.trial_id, "killed", "the node is gone", counts=False)
+    for attempt in range(1, 11):
+        driver.start(plan, attempt)
+        driver.retries.died(plan.trial_id, "node", "node n7 was lost")
         assert driver.next().resources == plan.resources
-    driver.start(plan)
+    assert driver.record(plan).failures == []
+    paused = [e for e in read_events(tmp_path) if e["event"] == "interrupted"]
+    assert [(e["attempt"], e["cause"]) for e in paused] == [(n, "node") for n in range(1, 11)]
+    assert paused[0]["message"] == "node n7 was lost; goes on from its last checkpoint"
+    driver.start(plan, 11)
     driver.retries.died(plan.trial_id, "oom_host", "the worker was killed for memory")
     assert driver.next().config.microbatches == 2
+
+
+def test_a_trial_whose_nodes_die_without_an_epoch_in_between_may_be_what_kills_them(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(tmp_path)
+    plan = driver.next()
+    for epoch in (0, 40):  # getting on begins the count anew
+        for _ in range(MAX_LOST_NODES):
+            driver.start(plan)
+            driver.recorder.progressed(plan.trial_id, standing(1, epoch))
+            driver.retries.died(plan.trial_id, "node", "node n7 was lost")
+            assert driver.next().trial_id == plan.trial_id
+    driver.start(plan)
+    driver.retries.died(plan.trial_id, "node", "node n7 was lost")
+    record = driver.record(plan)
+    assert (record.status, record.failure_class) == ("FAILED", "killed")
 
 
 @pytest.mark.parametrize(

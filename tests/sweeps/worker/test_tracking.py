@@ -23,12 +23,8 @@ from flowpwm.report import Report
 from sweeps.core.check import checked
 from sweeps.core.check.sweep import check
 from sweeps.core.pages.parts import tracked
-from sweeps.core.protocol.plan import (
-    HOST_HEADROOM,
-    MEMORY_STEP_BYTES,
-    WANDB_BYTES,
-    make_plan,
-)
+from sweeps.core.protocol.plan import make_plan
+from sweeps.core.protocol.requests import HEADROOM, MEMORY_STEP_BYTES, WANDB_BYTES
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.store.series import read_series
 from sweeps.core.worker.jobs import make_job
@@ -108,7 +104,7 @@ def test_every_tracker_that_a_sweep_can_ask_for_exists() -> None:
 def test_the_memory_of_wandb_s_processes_is_asked_for() -> None:
     cost = make_plan(asked(), "flow", "confirm", {"task": "point-mass"}, 42).cost
     plan = make_plan(asked("wandb=offline"), "flow", "confirm", {"task": "point-mass"}, 42)
-    least = HOST_HEADROOM * cost.host_memory_bytes + WANDB_BYTES
+    least = HEADROOM * cost.host_memory_bytes + WANDB_BYTES
     assert least <= plan.resources.memory_bytes < least + MEMORY_STEP_BYTES
 
 
