@@ -48,7 +48,17 @@ def compose(preset: str = "", overrides: Mapping[str, Any] | None = None) -> Run
             OmegaConf.update(changes, key, value, force_add=True)
         except (OmegaConfBaseException, TypeError, ValueError) as error:
             raise ConfigError(f"cannot set {key}={value!r}: {_first_line(error)}") from error
-    return _build(OmegaConf.merge(*layers, changes))
+    try:
+        merged = OmegaConf.merge(*layers, changes)
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        several = [
+            key for key, value in (overrides or {}).items() if isinstance(value, list | dict)
+        ]
+        raise ConfigError(
+            f"a list stands where a group of options is expected, or the other way round: one of "
+            f"{', '.join(several)}"
+        ) from error
+    return _build(merged)
 
 
 def _block(name: str) -> dict[str, Any]:

@@ -118,6 +118,8 @@ def test_every_preset_composes_with_every_task_that_it_covers(preset: str) -> No
             {"wm_batch_size": 4096, "buffer_capacity": 2048},
             r"wm_batch_size must be at most buffer_capacity \(2048\), got 4096",
         ),
+        ("point-mass 5M", {"world_model.units": {}}, "a group of .*: one of world_model.units$"),
+        ("point-mass 5M", {"world_model": [1]}, "a group of .*: one of world_model$"),
         ("point-mass", {"epochs": 2**63}, r"epochs must be below 2\*\*63, got 9223372036854775808"),
         ("point-mass", {"world_model.task_dim": -1}, "world_model.task_dim must be at least 0"),
         (
