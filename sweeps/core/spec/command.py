@@ -64,7 +64,7 @@ FLAGS = {
     "--dry-run": "check everything, show the plan, start nothing",
     "--resume PATH": "go on with the sweep in this folder",
     "--extend PATH": "add seeds, arms, tasks, values or trials to the sweep in this folder",
-    "--warm-start PATH": "begin with what earlier sweeps in this folder found out",
+    "--warm-start PATH": "tune with what earlier sweeps in this folder found out",
     "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
     "--quiet": "only errors and the result",
     "--yes": "do not ask back: 10,000 trials, a disk too small, nodes of other versions are meant",
