@@ -58,7 +58,10 @@ class EventCallback(tune.Callback):
         trial_id = trial.config["trial_id"]
         if result.get("outcome") == "interrupted" and not result["attempt"]:
             return  # it was about to start when the sweep was stopped
-        if result.get("outcome") == "failed":
+        if result.get("abandoned"):
+            # A worker may outlive its node for long enough to say so.
+            self._node_lost(self._recorder.state.trials[trial_id])
+        elif result.get("outcome") == "failed":
             self._retries.failed(trial_id, result)
         else:
             self._recorder.heard(trial_id, result)
@@ -76,12 +79,15 @@ class EventCallback(tune.Callback):
             self.on_trial_complete(iteration, trials, trial)
         elif not record.final:
             error = error_of(trial)
-            if self._lost_node(record, error):
-                self._retries.died(record.trial_id, NODE, f"node {record.node} was lost")
+            if self._is_node_lost(record, error):
+                self._node_lost(record)
             else:
                 self._retries.died(record.trial_id, classify(error), describe(error))
 
-    def _lost_node(self, record: TrialRecord, error: BaseException | None) -> bool:
+    def _node_lost(self, record: TrialRecord) -> None:
+        self._retries.died(record.trial_id, NODE, f"node {record.node} was lost")
+
+    def _is_node_lost(self, record: TrialRecord, error: BaseException | None) -> bool:
         """Whether the node is gone, and not just the worker."""
         if classify(error) != "killed":
             return False

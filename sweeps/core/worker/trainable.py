@@ -287,14 +287,18 @@ class _Attempt:
         }
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
-        done = state.finished  # all epochs, or no improvement for as long as it was to wait
         self._save(state, "last")
+        abandoned = self.stop.abandoned
+        # All epochs, or no improvement for as long as it was to wait; and that is saved.
+        done = state.finished and not abandoned
         if self.watchdog.stop_asked and not done:
             return self._failed("oom_host", self.watchdog.memory_text)
         self.log.info("%s at epoch %d", "completed" if done else "interrupted", state.epoch)
         if self.skipped:
             self.log.warning("checkpoints skipped: %d", self.skipped)
-        end = {"outcome": "completed" if done else "interrupted"}
+        end: dict[str, Any] = {"outcome": "completed" if done else "interrupted"}
+        if abandoned:
+            end["abandoned"] = True  # nobody asked it to stop: another attempt has to follow
         if done and state.epoch < state.config.epochs:
             end["message"] = f"no better score in {state.config.patience} evaluations"
         return self._standing(state) | end

@@ -216,6 +216,19 @@ def test_a_death_is_the_nodes_if_the_node_is_gone(
     assert setting.errors == []
 
 
+def test_a_worker_that_outlives_its_node_and_says_so_is_followed_by_another_attempt(
+    setting: Setting, tmp_path: Path
+) -> None:
+    setting.result(EVALUATED | {"kind": "started", "node": "gpu7", "node_id": "ab12"})
+    setting.result(EVALUATED | {"outcome": "interrupted", "abandoned": True})
+    setting.callback.on_trial_complete(1, [], setting.trial)
+    assert (setting.record.status, setting.record.failures) == ("INTERRUPTED", [])
+    assert setting.again == [setting.plan.trial_id]
+    (paused,) = [e for e in read_events(tmp_path) if e["event"] == "interrupted"]
+    assert (paused["cause"], paused["attempt"]) == ("node", 1)
+    assert setting.errors == []
+
+
 def test_a_death_on_a_node_that_lives_is_the_trials(setting: Setting, tmp_path: Path) -> None:
     setting.lost_nodes.add("another")
     setting.result(EVALUATED | {"kind": "started", "node": "gpu7", "node_id": "ab12"})
