@@ -27,6 +27,7 @@ WORDS = [
     f"task=[point-mass,{JOINT}]",
     "arms=[mlp,flow]",
     "seeds=[42,7]",
+    f"world_model.task_set={JOINT}",
     "world_model.task_dim=4",
     "evaluation.every=20",
     "epochs=40",
