@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import ray
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
@@ -19,6 +20,7 @@ def _unpatched_afterwards() -> Iterator[None]:
     oom_shim.uninstall()
     yield
     oom_shim.uninstall()
+    ray.shutdown()  # which Ray's actor manager starts by itself
 
 
 def kill_for_memory() -> list[Exception]:
