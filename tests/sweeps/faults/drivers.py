@@ -77,7 +77,7 @@ def drive(folder: Path, sweep: Tune, breakage: Breakage) -> list[str]:
 
 def _play(plan: Plan, folder: Path, recorder: Recorder, judge: Judge) -> None:
     """A trial as the driver hears of it, in the order in which Tune tells."""
-    job = make_job(plan, folder, "toy", "off").to_dict()
+    job = make_job(plan, folder, "toy", {}).to_dict()
     attempt = recorder.state.trials[plan.trial_id].attempt + 1
     recorder.queued(plan)
     recorder.started(plan.trial_id, {"attempt": attempt, "epoch": 0, "env_steps": 0})
