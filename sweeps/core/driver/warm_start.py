@@ -111,7 +111,7 @@ def look_back(sweep: Sweep, path: Path, here: Mapping[str, Any]) -> WarmStart:
     tested = tuple(seed for seed in sweep.confirm.seeds if seed in seen_seeds)
     if tested:
         warnings.append(
-            f"warm start: test seeds {', '.join(map(str, tested))} were used by the sweeps that "
+            f"test seeds {', '.join(map(str, tested))} were used by the sweeps that "
             "this one learns from; confirm.seeds=[...] with others gives an independent verdict"
         )
     if not found:
@@ -183,7 +183,7 @@ def _other_code(runs: list[str], here: Mapping[str, Any]) -> list[str]:
         if there != here.get("git"):
             others.setdefault(there or "unknown", []).append(_short(run))
     return [
-        f"warm start: {', '.join(names[:MOST_RUNS])} ran with code {commit}, here it is {ours}"
+        f"{', '.join(names[:MOST_RUNS])} ran with code {commit}, here it is {ours}"
         for commit, names in others.items()
     ]
 

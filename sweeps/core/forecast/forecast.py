@@ -109,10 +109,10 @@ def forecast(
         for plan, t in zip(stages[stage], ts, strict=True)
     )
     plans = list(itertools.chain.from_iterable(stages.values()))
-    longest_s, longest = max(
-        zip(itertools.chain.from_iterable(times.values()), plans, strict=True),
-        key=lambda run: run[0],
-    )
+    names = (" ".join(filter(None, [plan.arm, cell_text(plan.cell)])) for plan in plans)
+    runs = zip(itertools.chain.from_iterable(times.values()), names, strict=True)
+    # Where all have ended there is none.
+    longest_s, longest = max(runs, key=lambda run: run[0], default=(0.0, ""))
     reports = sum(-(-plan.config.epochs // plan.config.report_every) for plan in plans)
     return Forecast(
         device=device,
@@ -122,7 +122,7 @@ def forecast(
         results_bytes=reports * REPORT_BYTES,
         slots=slots,
         source=found.source,
-        longest=" ".join(filter(None, [longest.arm, cell_text(longest.cell)])),
+        longest=longest,
         longest_s=longest_s,
     )
 
