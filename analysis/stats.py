@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from sweeps.core.reference import welch
+
 LEVEL = 0.95
 MIN_SEEDS_INTERVAL = 3
 MIN_SEEDS_BOOTSTRAP = 10
@@ -198,13 +200,16 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def power(effect: float, sd: float, n: int, *, paired: bool, alpha: float = 0.05) -> float:
-    """Chance that a two-sided t test with n seeds (an arm) finds a true difference `effect`."""
+    """Chance that a two-sided t test with n seeds (an arm) finds a true difference `effect`.
+
+    The paired test, or Welch's where arms have their own seeds.
+    """
     if sd <= 0:
         return 1.0 if effect else alpha
-    df, root = (n - 1, math.sqrt(n)) if paired else (2 * (n - 1), math.sqrt(n / 2))
-    cut = stats.t.ppf(1 - alpha / 2, df)
-    shift = abs(effect) / sd * root
-    return float(stats.nct.sf(cut, df, shift) + stats.nct.cdf(-cut, df, shift))
+    if not paired:
+        return welch.power(abs(effect) / sd, n, alpha)
+    cut, shift = stats.t.ppf(1 - alpha / 2, n - 1), abs(effect) / sd * math.sqrt(n)
+    return float(stats.nct.sf(cut, n - 1, shift) + stats.nct.cdf(-cut, n - 1, shift))
 
 
 def seeds_for_power(

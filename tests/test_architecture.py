@@ -14,6 +14,7 @@ RESULT_READERS = {
     "sweeps.core.store.events",
     "sweeps.core.reference.margins",
     "sweeps.core.reference.published",
+    "sweeps.core.reference.welch",
 }
 
 
@@ -93,6 +94,7 @@ def test_the_packages_of_sweeps_import_nothing(name: str) -> None:
         "sweeps.core.store.compact",
         "sweeps.core.store.events",
         "sweeps.core.reference.published",
+        "sweeps.core.reference.welch",
     ],
 )
 def test_reading_results_loads_neither_torch_nor_ray(module: str) -> None:

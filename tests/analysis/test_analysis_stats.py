@@ -165,6 +165,13 @@ def test_power_is_the_share_of_simulated_experiments_that_find_the_effect():
     assert stats.power(1.0, 1.5, 8, paired=True) == pytest.approx(share, abs=0.03)
 
 
+def test_power_of_independent_arms_is_that_of_welchs_test_at_three_seeds():
+    # With 2(n - 1) degrees of freedom for every sample the answer would be 0.80.
+    a, b = np.random.default_rng(4).normal(size=(2, 20_000, 3)) + np.array([[[3.07]], [[0.0]]])
+    share = (reference.ttest_ind(a, b, axis=1, equal_var=False).pvalue < 0.05).mean()
+    assert stats.power(3.07, 1.0, 3, paired=False) == pytest.approx(share, abs=0.015)
+
+
 def test_a_tiny_effect_needs_very_many_seeds_and_is_found_quickly():
     n = stats.seeds_for_power(0.001, 1.0, paired=True)
     assert n == pytest.approx((1.959964 + 0.841621) ** 2 * 1e6, rel=1e-3)

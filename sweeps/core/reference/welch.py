@@ -22,19 +22,19 @@ _RATIOS, _SUMS = 64, 256
 _FARTHEST = 10.0  # standard deviations; 3 seeds find 3.5
 
 
-def power(effect: float, n: int) -> float:
-    """The chance to find a true difference of `effect` standard deviations, two-sided at 5 %."""
+def power(effect: float, n: int, alpha: float = ALPHA) -> float:
+    """The chance to find a true difference of `effect` standard deviations, two-sided."""
     shift = effect * math.sqrt(n / 2)
-    bar, spread = _test(n)
+    bar, spread = _test(n, alpha)
     return float(np.mean(special.ndtr(shift - bar * spread) + special.ndtr(-shift - bar * spread)))
 
 
 @cache
-def _test(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _test(n: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """The bars `[_RATIOS, 1]`, and `[_SUMS]` estimated over true standard deviations."""
     df = n - 1
     share = special.betaincinv(df / 2, df / 2, _quantiles(_RATIOS))  # of one variance in the sum
-    bar = special.stdtrit(df / (share**2 + (1 - share) ** 2), 1 - ALPHA / 2)
+    bar = special.stdtrit(df / (share**2 + (1 - share) ** 2), 1 - alpha / 2)
     return bar[:, None], np.sqrt(special.gammaincinv(df, _quantiles(_SUMS)) / df)
 
 
