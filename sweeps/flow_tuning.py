@@ -30,6 +30,6 @@ SWEEP = Tune(
 )
 
 if __name__ == "__main__":
-    from sweeps.core.driver.run import main
+    from sweeps.core.driver.main import main
 
     sys.exit(main(SWEEP, sys.argv[1:]))

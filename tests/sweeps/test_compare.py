@@ -7,7 +7,7 @@ import pytest
 
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
-from sweeps.core.driver.run import main
+from sweeps.core.driver.main import main
 from sweeps.core.pages.start import start_page
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.recorder import Recorder

@@ -23,7 +23,7 @@ from flowpwm.world_models.mlp import MLPWorldModel
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
-from sweeps.core.driver.run import main
+from sweeps.core.driver.main import main
 from sweeps.core.pages.start import start_page
 from sweeps.core.protocol.requests import Sizing
 from sweeps.core.spec.command import parse

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import analysis
-from sweeps.core.driver.run import main
+from sweeps.core.driver.main import main
 from sweeps.core.store.compact import Tables, read_tables
 from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode

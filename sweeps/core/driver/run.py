@@ -1,4 +1,4 @@
-"""The driver of a sweep: parse, check, own a folder, run the stages, say what came out."""
+"""One driver over one run folder: supervise the stages, and say what came out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.checked import Checked
-from sweeps.core.check.lint.earlier import earlier_runs
-from sweeps.core.check.lint.rules import lint
-from sweeps.core.check.sweep import check
 from sweeps.core.driver import joined, opening
-from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.driver.outcome import conclude, exit_code
-from sweeps.core.driver.resume import open_run
 from sweeps.core.driver.warm_start import taken_over
 from sweeps.core.forecast.guard import DiskGuard
 from sweeps.core.forecast.limits import Limits
@@ -33,119 +28,26 @@ from sweeps.core.host.probe import survey
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.protocol.requests import Sizing
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
-from sweeps.core.spec.asked import places_told
-from sweeps.core.spec.command import Options, usage
+from sweeps.core.spec.command import Options
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
 from sweeps.core.store.durable import STORAGE_ERRORS
-from sweeps.core.store.events import EventLog
-from sweeps.core.store.folder import FolderOwned, RunFolder, StorageError
-from sweeps.core.store.patience import PATIENCE_S, Patience
+from sweeps.core.store.folder import RunFolder, StorageError
 from sweeps.core.store.retention import Retention
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord
 
 HEARTBEAT_S = 10.0
 POLL_S = 0.2
-_STORAGE_ERRORS = STORAGE_ERRORS | {errno.EACCES}
-
-
-def main(sweep: Sweep, words: Sequence[str]) -> int:
-    """Run `sweep` as the command line asks; returns a `schema.ExitCode`."""
-    interrupts = Interrupts()
-    interrupts.install()
-    try:
-        return _main(sweep, words, interrupts)
-    except UsageError as error:
-        for line in error.lines:
-            print(f"error: {line}", file=sys.stderr)
-        print("Nothing was started.", file=sys.stderr)
-        return ExitCode.USAGE
-    except FolderOwned as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.OWNED
-    except StorageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        print("Nothing was started.", file=sys.stderr)
-        return ExitCode.STORAGE
-    except Interrupted:
-        print(f"interrupted by {interrupts.signal_name} before anything started", file=sys.stderr)
-        return ExitCode.INTERRUPTED
-    finally:
-        interrupts.uninstall()
-
-
-def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
-    beginning = begin(sweep, words)
-    sweep, options = beginning.sweep, beginning.options
-    if options.help:
-        print(usage(sweep))
-        return ExitCode.OK
-    console = Console(quiet=options.quiet)
-    gpu_bytes = machine.gpu_memory_bytes()
-    with places_told(options.given):
-        checked = check(sweep, many=options.yes, sizing=Sizing(gpu_bytes))
-    earlier = earlier_runs(options.results, sweep.tasks, without=options.folder)
-    checked = checked.with_findings(*lint(sweep, checked, earlier))
-    beginning.check()
-    cluster.prepare(options.address)
-    checked = opening.with_shortage(checked, options)
-    place = opening.results_place(sweep, options)
-    limits = opening.limits_of(options)
-    here = machine.environment(words)
-    beginning = beginning.looking_back(here)
-    outlook = opening.forecast_of(
-        sweep, checked, options, here, gpu_bytes, console, interrupts, beginning.state, place
-    )
-    checked = opening.with_requests(sweep, checked, options, outlook.sizing)
-    checked = opening.with_forecast(checked, outlook, limits, place)
-    checked, extra = beginning.warned(checked), beginning.rows()
-    if options.dry_run:
-        page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)
-        console.page(page, always=True)
-        return ExitCode.OK
-    if interrupts.requested:
-        raise Interrupted
-    folder = opening.own_folder(sweep, options)
-    try:
-        beginning.check_again()
-        patience = Patience(
-            PATIENCE_S,
-            lambda: interrupts.requested,
-            lambda text: console.page(f"WARN {text}", always=True),
-        )
-        with EventLog(folder.path, "driver", patience) as log:
-            run = _Run(sweep, options, checked, folder, console, interrupts, outlook, limits, extra)
-            run.recorder, warning = open_run(
-                folder.path,
-                log,
-                sweep,
-                here,
-                checked.findings,
-                extended=beginning.growth is not None,
-            )
-            if beginning.warm is not None:
-                run.recorder.sweep("warm_started", **beginning.warm.event())
-            if warning:
-                console.page(warning, always=True)
-            interrupts.tell_workers_by(folder.stop_file)
-            return run.supervise()
-    except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
-            raise
-        print(f"error: cannot write results to {folder.path}: {error}", file=sys.stderr)
-        return ExitCode.STORAGE
-    finally:
-        with contextlib.suppress(OSError):
-            folder.release()
+#: Errors of the folder's storage, after which the sweep ends with exit code 6.
+REFUSED = STORAGE_ERRORS | {errno.EACCES}
 
 
 @dataclass
-class _Run:
+class Run:
     """One driver process over one run folder.
 
     Ray and Tune live in a thread of their own; the main thread keeps the signals, the terminal
@@ -214,8 +116,9 @@ class _Run:
                 self.connected = True
                 try:
                     self._run_on(ray_cluster)
-                except Exception:
+                except Exception as error:
                     if self.head.is_away:  # looked at before our own Ray is shut down
+                        self._keep(error)
                         self.interrupts.request(self.head.loss)
                         raise Interrupted from None
                     raise
@@ -293,7 +196,7 @@ class _Run:
                 )
             case Interrupted() if self.interrupts.reason is not None:
                 return self._interrupted()
-            case OSError() as error if error.errno in _STORAGE_ERRORS:
+            case OSError() as error if error.errno in REFUSED:
                 raise error
             case UsageError() as error:
                 raise error
@@ -323,12 +226,15 @@ class _Run:
             self.folder.release()
         leave(code)  # the thread of Tune still runs and would hold the interpreter
 
-    def _show(self, error: BaseException | None) -> None:
+    def _keep(self, error: BaseException) -> Path:
+        """Its traceback, in the log of the driver."""
         path = self.folder.path / "logs" / "driver.log"
-        text = "".join(traceback.format_exception(error)) if error else ""
         with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-        name = type(error).__name__
+            file.write("".join(traceback.format_exception(error)))
+        return path
+
+    def _show(self, error: BaseException) -> None:
+        path, name = self._keep(error), type(error).__name__
         print(f"error: {name}: {error} (traceback: {path})", file=sys.stderr)
         go_on = f"python sweeps/{self.sweep.name}.py --resume {self._shown_folder}"
         print(f"what was reached is saved; go on with: {go_on}", file=sys.stderr)

@@ -20,7 +20,7 @@ import ray
 import analysis.__main__
 import flowpwm.__main__
 from sweeps.core.doctor import __main__ as doctor
-from sweeps.core.driver.run import main
+from sweeps.core.driver.main import main
 from sweeps.core.forecast import canary
 from sweeps.flow_tuning import SWEEP
 from tests.sweeps.check.bad_inputs import NOTES, ROOT, ROWS, SECRET_VALUE, TRAIN, TUNE, Row, page

@@ -10,7 +10,7 @@ import ray
 
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
-from sweeps.core.driver.run import main
+from sweeps.core.driver.main import main
 from sweeps.core.host import cluster
 from sweeps.core.protocol.plan import make_plan
 from sweeps.core.spec.command import parse

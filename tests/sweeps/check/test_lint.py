@@ -13,8 +13,8 @@ from sweeps.core.check.findings import Finding, listed
 from sweeps.core.check.lint import budgets, confounded, power, protocol, space
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
+from sweeps.core.driver.main import main
 from sweeps.core.driver.resume import open_run
-from sweeps.core.driver.run import main
 from sweeps.core.reference.welch import detectable, seeds_to_detect
 from sweeps.core.spec.command import parse
 from sweeps.core.spec.sweep import Sweep

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowpwm.storage import verify
-from sweeps.core.driver.run import main
+from sweeps.core.driver.main import main
 from sweeps.core.store.compact import compact, read_tables
 from sweeps.core.store.events import EventLog, read_events, scan_events
 from sweeps.core.store.patience import Patience

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sweeps.core.check.sweep import check
-from sweeps.core.driver.run import main
+from sweeps.core.driver.main import main
 from sweeps.core.host import machine, nodes
 from sweeps.core.host.nodes import HeadWatch, Node, node_types, this_machine, unmet
 from sweeps.core.protocol.plan import Plan, make_plan
