@@ -12,9 +12,9 @@ from sweeps.core.pages.start import start_page
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages
-from sweeps.core.spec.command import usage
 from sweeps.core.spec.compare import Compare
 from sweeps.core.spec.settings import UsageError
+from sweeps.core.spec.usage import usage
 from sweeps.core.store.events import EventLog, read_events
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import COMPARE, asked

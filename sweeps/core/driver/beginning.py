@@ -14,8 +14,9 @@ from sweeps.core.driver.resume import refuse_changes, stored_sweep
 from sweeps.core.driver.warm_start import WarmStart, look_back
 from sweeps.core.pages.growth import growth_rows
 from sweeps.core.spec.asked import places_told
-from sweeps.core.spec.command import Options, options_of, parse
+from sweeps.core.spec.command import parse
 from sweeps.core.spec.growth import Growth, NothingAdded, grow
+from sweeps.core.spec.options import Options, options_of
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune

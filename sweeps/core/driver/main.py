@@ -18,9 +18,9 @@ from sweeps.core.host import cluster, machine
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.requests import Sizing
 from sweeps.core.spec.asked import places_told
-from sweeps.core.spec.command import usage
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
+from sweeps.core.spec.usage import usage
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.folder import FolderOwned, StorageError
 from sweeps.core.store.patience import PATIENCE_S, Patience

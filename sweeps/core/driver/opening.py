@@ -21,7 +21,7 @@ from sweeps.core.pages.console import Console
 from sweeps.core.pages.start import start_page
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.requests import Sizing, gib
-from sweeps.core.spec.command import Options
+from sweeps.core.spec.options import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.folder import (

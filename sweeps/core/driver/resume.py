@@ -15,8 +15,8 @@ import yaml
 
 from sweeps.core.check.findings import Finding
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.spec.command import Options
 from sweeps.core.spec.growth import difference, flat, grow
+from sweeps.core.spec.options import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.durable import write_atomic

@@ -29,8 +29,8 @@ from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
-from sweeps.core.spec.command import Options
 from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.options import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune

@@ -21,7 +21,8 @@ from sweeps.core.simulate.recorded import RecordedWorld, Recording, recorded_swe
 from sweeps.core.simulate.simulated import Shape, SyntheticWorld, World
 from sweeps.core.simulate.strategies import RIVALS
 from sweeps.core.simulate.tournament import compare
-from sweeps.core.spec.command import Options, parse
+from sweeps.core.spec.command import parse
+from sweeps.core.spec.options import Options
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
 from sweeps.core.store.durable import write_atomic

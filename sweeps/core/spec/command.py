@@ -1,25 +1,22 @@
-"""The command line of a sweep: `key=value` words and a few flags, applied to its `Sweep`."""
+"""The `key=value` words of a command line, applied to a `Sweep`."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from flowpwm.checks import ConfigError, did_you_mean, one_of, refuse_wrong_key, wrong_key
+from flowpwm.checks import ConfigError, did_you_mean, one_of, refuse_wrong_key
 from flowpwm.compose import presets
 from flowpwm.envs import ENVS
 from flowpwm.envs.tasks import TASK_SETS, task_set
-from flowpwm.settings_file import HELP, Given, read_settings
-from sweeps.core.spec import quantity
+from flowpwm.settings_file import Given, read_settings
 from sweeps.core.spec.asked import Asked
-from sweeps.core.spec.axes import Range, axis_text, last_name
-from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.axes import Range, last_name
+from sweeps.core.spec.options import Options, split
 from sweeps.core.spec.settings import SEEDS, UsageError, more_seeds, settings_of
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
@@ -27,66 +24,9 @@ from sweeps.core.spec.tune import Tune
 S = TypeVar("S", bound=Sweep)
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to run, as opposed to what: none of it changes a result.
-
-    `given` is what the files of `config` set, and where, to say so in messages.
-    """
-
-    results: Path = Path("results")
-    dry_run: bool = False
-    resume: Path | None = None
-    extend: Path | None = None
-    warm_start: Path | None = None
-    address: str | None = None
-    quiet: bool = False
-    yes: bool = False
-    no_canary: bool = False
-    time_limit_s: float | None = None
-    max_gpu_hours: float | None = None
-    max_disk_bytes: int | None = None
-    config: tuple[Path, ...] = ()
-    given: Mapping[str, Given] = field(default_factory=dict)
-    help: bool = False
-
-    @property
-    def folder(self) -> Path | None:
-        """The run folder that is gone on in; None for a new one."""
-        return self.extend or self.resume
-
-
 WORDS = ("preset", "task", "arms", "baseline", "goal", "results")
 #: Folders of the user; trials run elsewhere, so a relative path would mean another place there.
 PATHS = ("dataset", "init_world_model")
-FLAGS = {
-    "--config FILE": HELP,
-    "--dry-run": "check everything, show the plan, start nothing",
-    "--resume PATH": "go on with the sweep in this folder",
-    "--extend PATH": "add seeds, arms, tasks, values or trials to the sweep in this folder",
-    "--warm-start PATH": "tune with what earlier sweeps in this folder found out",
-    "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
-    "--quiet": "only errors and the result",
-    "--yes": "do not ask back: 10,000 trials, a disk too small, nodes of other versions are meant",
-    "--no-canary": "forecast without a trial run of at most a minute",
-    "--time-limit TIME": "save and stop in time, as after 12h or 1h30m; --resume goes on",
-    "--max-gpu-hours HOURS": "save and stop when so many GPU-hours are spent",
-    "--max-disk SIZE": "save and stop when the run folder has grown to this, as 200GB",
-}
-#: Where a sweep begins, if it is not from nothing: at most one of these.
-BEGINNINGS = ("--resume", "--extend", "--warm-start")
-#: Flags without a value, and those with one: the option they set and how it is read.
-_SWITCHES = ("--dry-run", "--quiet", "--yes", "--no-canary", "--help", "-h")
-_VALUED: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
-    "--config": ("config", lambda name, text: Path(text)),
-    "--resume": ("resume", lambda name, text: Path(text)),
-    "--extend": ("extend", lambda name, text: Path(text)),
-    "--warm-start": ("warm_start", lambda name, text: Path(text)),
-    "--address": ("address", lambda name, text: text),
-    "--time-limit": ("time_limit_s", quantity.seconds),
-    "--max-gpu-hours": ("max_gpu_hours", quantity.hours),
-    "--max-disk": ("max_disk_bytes", quantity.size_bytes),
-}
 
 
 def parse(
@@ -97,7 +37,7 @@ def parse(
     Arms can be named that the sweep has, that are `offered` with it, or that are presets. With
     `--extend` a number of seeds keeps those that the sweep has, and counts them.
     """
-    options, typed = _split(words)
+    options, typed = split(words)
     asked = _from_files(options.config)
     given = {
         key: Given(each.content, each.place) for key, each in asked.items() if key not in typed
@@ -151,56 +91,6 @@ def _turn(key: str) -> int:
     if key == "preset" or key.startswith("arms."):
         return 0
     return 1 if key in WORDS and key != "baseline" else 2
-
-
-def options_of(words: Sequence[str]) -> Options:
-    """The flags alone: what the folder of `--resume` holds decides how other words are read."""
-    return _split(words)[0]
-
-
-def _split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
-    options: dict[str, Any] = {}
-    assignments: dict[str, str] = {}
-    problems: list[str] = []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        name, equals, text = word.partition("=")
-        if not word.isascii() and word != word.encode(errors="replace").decode():
-            problems.append(f"{name!r} is followed by bytes that are no text")
-        elif name in _SWITCHES:
-            options["help" if name == "-h" else name[2:].replace("-", "_")] = True
-        elif name in _VALUED:
-            text = text if equals else rest.pop(0) if rest else ""
-            option, read = _VALUED[name]
-            try:
-                value = read(name, text) if text else None
-            except UsageError as error:
-                problems += error.lines
-                continue
-            if value is None:
-                problems.append(f"{name} needs a value after it")
-            elif option == "config":
-                options[option] = (*options.get(option, ()), value)
-            else:
-                options[option] = value
-        elif problem := wrong_key(name):
-            problems.append(problem)
-            if not equals and rest and "=" not in rest[0]:
-                rest.pop(0)  # the secret itself
-        elif word.startswith("-") or not equals or not name:
-            flags = [flag.split()[0] for flag in FLAGS]
-            problems.append(f"unknown word {word!r}; use key=value.{did_you_mean(name, flags)}")
-        elif name in assignments:
-            problems.append(f"{name} is given twice: {assignments[name]!r} and {text!r}")
-        else:
-            assignments[name] = text
-    kinds = [flag for flag in BEGINNINGS if flag[2:].replace("-", "_") in options]
-    if len(kinds) > 1:
-        problems.append(f"{' and '.join(kinds)} exclude each other")
-    if problems:
-        raise UsageError(*problems)
-    return Options(**options), assignments
 
 
 def _assign(sweep: S, key: str, asked: Asked, offered: Mapping[str, str], had: Sweep | None) -> S:
@@ -327,42 +217,3 @@ def _set(sweep: S, path: str, value: Any) -> S:
         return dataclasses.replace(sweep, **{path: value})
     changed = dataclasses.replace(getattr(sweep, stage), **{name: value})
     return dataclasses.replace(sweep, **{stage: changed})
-
-
-def usage(sweep: Sweep) -> str:
-    """The help page of this sweep."""
-
-    def entry(word: str, doc: str) -> str:
-        start = f"  {word}".ljust(31) + " "
-        return textwrap.fill(start + doc, 100, subsequent_indent=" " * 32, break_on_hyphens=False)
-
-    several = isinstance(sweep, Compare)
-    lines = [
-        f"usage: python sweeps/{sweep.name}.py [key=value ...] [flags]",
-        "",
-        entry("preset='NAME ...'", f"sizes and variants, now {sweep.presets!r}"),
-        entry(
-            "task=[NAME,...]" if several else "task=NAME",
-            f"now {', '.join(sweep.tasks)}; known: {', '.join([*ENVS, *TASK_SETS])}",
-        ),
-        entry("arms=[NAME,...]", "only these arms, or presets as arms"),
-        entry("arms.NAME='PRESET ... key=value'", "change an arm, or add one"),
-        entry("baseline=NAME", f"now {sweep.baseline}"),
-        entry("goal='...'", f"the question, now {sweep.goal!r}"),
-        entry("results=FOLDER", "where results go, now 'results'"),
-        "",
-        "arms",
-        *(entry(name, words or "(as the presets)") for name, words in sweep.arms.items()),
-        "",
-        "space" if isinstance(sweep, Tune) else "axes: each value is a comparison of its own",
-        *(entry(axis, axis_text("", values)) for axis, values in sweep.space.items()),
-        entry("KEY=[a,b]", "one more axis")
-        if several
-        else entry("KEY=[a,b] KEY=uniform(a,b)", "loguniform, int: one more axis"),
-        entry("KEY=value", "fixed for every arm, KEY as in a run's configuration"),
-        "",
-        *(entry(name, setting.doc) for name, setting in settings_of(sweep).items()),
-        "",
-        *(entry(flag, doc) for flag, doc in FLAGS.items()),
-    ]
-    return "\n".join(lines)

@@ -28,7 +28,7 @@ from sweeps.core.protocol.requests import (
     needed,
     one_in_ten_exceeds,
 )
-from sweeps.core.spec.command import Options
+from sweeps.core.spec.options import Options
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import RUN, asked

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from sweeps.core.spec.axes import Range
-from sweeps.core.spec.command import parse, usage
+from sweeps.core.spec.command import parse
 from sweeps.core.spec.settings import UsageError
 from sweeps.core.spec.tune import Tune
+from sweeps.core.spec.usage import usage
 from sweeps.core.spec.values import parse_value
 from tests.sweeps.tiny import PLAN
 

@@ -1,0 +1,53 @@
+"""The help page of a sweep."""
+
+from __future__ import annotations
+
+import textwrap
+
+from flowpwm.envs import ENVS
+from flowpwm.envs.tasks import TASK_SETS
+from sweeps.core.spec.axes import axis_text
+from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.options import FLAGS
+from sweeps.core.spec.settings import settings_of
+from sweeps.core.spec.sweep import Sweep
+from sweeps.core.spec.tune import Tune
+
+
+def usage(sweep: Sweep) -> str:
+    """The help page of this sweep."""
+
+    def entry(word: str, doc: str) -> str:
+        start = f"  {word}".ljust(31) + " "
+        return textwrap.fill(start + doc, 100, subsequent_indent=" " * 32, break_on_hyphens=False)
+
+    several = isinstance(sweep, Compare)
+    lines = [
+        f"usage: python sweeps/{sweep.name}.py [key=value ...] [flags]",
+        "",
+        entry("preset='NAME ...'", f"sizes and variants, now {sweep.presets!r}"),
+        entry(
+            "task=[NAME,...]" if several else "task=NAME",
+            f"now {', '.join(sweep.tasks)}; known: {', '.join([*ENVS, *TASK_SETS])}",
+        ),
+        entry("arms=[NAME,...]", "only these arms, or presets as arms"),
+        entry("arms.NAME='PRESET ... key=value'", "change an arm, or add one"),
+        entry("baseline=NAME", f"now {sweep.baseline}"),
+        entry("goal='...'", f"the question, now {sweep.goal!r}"),
+        entry("results=FOLDER", "where results go, now 'results'"),
+        "",
+        "arms",
+        *(entry(name, words or "(as the presets)") for name, words in sweep.arms.items()),
+        "",
+        "space" if isinstance(sweep, Tune) else "axes: each value is a comparison of its own",
+        *(entry(axis, axis_text("", values)) for axis, values in sweep.space.items()),
+        entry("KEY=[a,b]", "one more axis")
+        if several
+        else entry("KEY=[a,b] KEY=uniform(a,b)", "loguniform, int: one more axis"),
+        entry("KEY=value", "fixed for every arm, KEY as in a run's configuration"),
+        "",
+        *(entry(name, setting.doc) for name, setting in settings_of(sweep).items()),
+        "",
+        *(entry(flag, doc) for flag, doc in FLAGS.items()),
+    ]
+    return "\n".join(lines)
