@@ -9,6 +9,7 @@ from pathlib import Path
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.spec.axes import cell_text
+from sweeps.core.spec.quantity import duration
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Tune
 from sweeps.core.store.compact import compact
@@ -39,7 +40,7 @@ def conclude(
     compact(folder)
     trials = list(state.trials.values())
     console.page(
-        f"{sweep.name} finished in {parts.duration(seconds)}   {parts.counts(trials)}", always=True
+        f"{sweep.name} finished in {duration(seconds)}   {parts.counts(trials)}", always=True
     )
     for line in parts.failures(trials):
         console.page(line, always=True)

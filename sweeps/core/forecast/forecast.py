@@ -13,12 +13,12 @@ from flowpwm.config import RunConfig
 from flowpwm.cost import Cost
 from sweeps.core.check.checked import Checked
 from sweeps.core.forecast.rates import START_S, Correction, warmup_share
-from sweeps.core.pages.parts import duration
 from sweeps.core.protocol.grid import Grid, is_enumerable
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.spec.axes import Cell, cell_text
 from sweeps.core.spec.compare import Compare
+from sweeps.core.spec.quantity import duration
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.spec.tune import Screen, Tune
 from sweeps.core.store.state import TrialRecord

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweeps.core.check.findings import Finding
 from sweeps.core.forecast.forecast import Forecast, size_text
-from sweeps.core.pages.parts import duration
+from sweeps.core.spec.quantity import duration
 from sweeps.core.store.state import TrialRecord
 
 #: Saving and leaving takes up to this.

@@ -13,9 +13,9 @@ from sweeps.core.check.findings import Finding
 from sweeps.core.forecast import canary, history
 from sweeps.core.forecast.forecast import Forecast, forecast
 from sweeps.core.forecast.rates import Correction, correction
-from sweeps.core.pages.parts import duration
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.requests import Peak, Sizing
+from sweeps.core.spec.quantity import duration
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.state import TrialRecord
 

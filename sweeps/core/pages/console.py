@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from sweeps.core.forecast.remaining import Remaining
-from sweeps.core.pages.parts import duration
 from sweeps.core.protocol.ladder import step_text
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.spec.axes import Range, cell_text
+from sweeps.core.spec.quantity import duration
 from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.schema import DONE_STATUSES
 from sweeps.core.store.state import TrialRecord

@@ -26,14 +26,6 @@ def row(label: str, text: str, indent: int = 0) -> str:
     )
 
 
-def duration(seconds: float) -> str:
-    """7 s, 12m, 3h05m."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
-
-
 def counts(trials: Iterable[TrialRecord]) -> str:
     """How many trials are how; causes of failures in brackets."""
     trials = list(trials)

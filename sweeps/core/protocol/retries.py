@@ -15,8 +15,8 @@ from flowpwm.compose import from_dict
 from sweeps.core.protocol import ladder
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.requests import Resources
+from sweeps.core.store.exits import read_exit
 from sweeps.core.store.state import TrialRecord
-from sweeps.core.worker.exits import read_exit
 
 #: Restarts by one driver of a trial whose process died, was not ended for memory and had got no
 #: further than before.

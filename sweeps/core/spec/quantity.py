@@ -1,4 +1,4 @@
-"""Amounts with units on the command line: `90m`, `1h30m`, `200GB`."""
+"""Amounts with units as people type and read them: `90m`, `1h30m`, `200GB`."""
 
 from __future__ import annotations
 
@@ -44,3 +44,11 @@ def _positive(name: str, text: str, value: float) -> float:
     if value <= 0:
         raise UsageError(f"{name} must be more than nothing, got {text!r}")
     return value
+
+
+def duration(seconds: float) -> str:
+    """7 s, 12m, 3h05m."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"

@@ -28,10 +28,10 @@ from flowpwm.storage import remove_stale
 from flowpwm.train import train
 from sweeps.core.host.cgroup import memory_limit
 from sweeps.core.protocol.ladder import MEMORY_CLASSES
+from sweeps.core.store.exits import write_exit
 from sweeps.core.store.folder import StorageError
 from sweeps.core.store.patience import PATIENCE_S, Patience
 from sweeps.core.store.series import SeriesWriter, next_attempt
-from sweeps.core.worker.exits import write_exit
 from sweeps.core.worker.failures import failure_class, last_line
 from sweeps.core.worker.jobs import Job
 from sweeps.core.worker.stop_signal import StopSignal

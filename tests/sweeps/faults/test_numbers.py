@@ -12,7 +12,7 @@ import torch
 from flowpwm import checkpoint
 from flowpwm.storage import verify
 from sweeps.core.store.compact import read_tables
-from sweeps.core.worker.exits import read_exit
+from sweeps.core.store.exits import read_exit
 from tests.sweeps.faults import trouble
 from tests.sweeps.faults.processes import EPOCHS, TRIAL, Child, learned, run, train
 from tests.sweeps.faults.steps import Nothing

@@ -11,10 +11,10 @@ from sweeps.core.driver.outcome import exit_code
 from sweeps.core.forecast.forecast import forecast
 from sweeps.core.forecast.rates import Correction
 from sweeps.core.forecast.remaining import Remaining
-from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.plan import make_plan
 from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.spec.quantity import duration
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord
@@ -94,7 +94,7 @@ def test_quiet_leaves_only_what_is_always_shown(tmp_path: Path) -> None:
 
 
 def test_durations_are_short() -> None:
-    assert [parts.duration(s) for s in (7.4, 61, 3540, 11_100)] == ["7 s", "1m", "59m", "3h05m"]
+    assert [duration(s) for s in (7.4, 61, 3540, 11_100)] == ["7 s", "1m", "59m", "3h05m"]
 
 
 def trial(status: str, cause: str | None = None) -> TrialRecord:

@@ -16,7 +16,7 @@ from sweeps.core.protocol.requests import NOTHING_KNOWN, Resources, needed
 from sweeps.core.protocol.retries import MAX_LOST_NODES, Retries
 from sweeps.core.protocol.stages import CompareStages
 from sweeps.core.store.events import EventLog, read_events
-from sweeps.core.worker.exits import read_exit, write_exit
+from sweeps.core.store.exits import read_exit, write_exit
 from tests.sweeps.tiny import RUN, asked
 
 GIB = 2**30

@@ -9,8 +9,8 @@ import pytest
 
 from flowpwm import checkpoint
 from flowpwm.storage import verify
+from sweeps.core.store.exits import read_exit
 from sweeps.core.store.series import read_series
-from sweeps.core.worker.exits import read_exit
 from sweeps.core.worker.watchdog import (
     EXIT_CODE,
     HangWatch,
