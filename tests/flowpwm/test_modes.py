@@ -261,7 +261,12 @@ def test_folders_that_do_not_fit_the_configuration_are_refused_before_anything_s
     preflight(settings("policy_frozen", dataset, world_model))
     larger = settings("policy_frozen", dataset, world_model, world_model__latent_dim=24)
     other = settings(
-        "pretrain", dataset, None, task="point-mass", world_model__task_set="point-mass"
+        "pretrain",
+        dataset,
+        None,
+        task="point-mass",
+        world_model__task_set="point-mass",
+        world_model__task_dim=0,
     )
     for config, message in (
         (larger, f"{world_model}.*latent_dim.*16.*24|{world_model}.*latent_dim.*24.*16"),
