@@ -17,6 +17,8 @@ from sweeps.core.store.schema import EVALS, REPORTS
 
 _HEADER = ("writer", "seq", "time", "event", "trial_id", "schema", "crc")
 _TIMES = ("started_at", "ended_at")
+#: What a notebook shows of a trial.
+_SHOWN = ["trial_id", "stage", "arm", "task", "seed", "status", "epochs_done", "epochs", "score"]
 #: Heartbeats of a trial that tell how its memory grows.
 HEARTBEATS = 20
 #: The stage of runs that tested a winner before another one was selected.
@@ -53,12 +55,10 @@ class Frames:
         return f"{self.path.parent.name}/{self.path.name}"
 
     def _repr_html_(self) -> str:
-        from analysis.status import counts, status
-
         state = "finished" if self.finished else "not finished"
         head = f"<p><b>{self.name}</b>: {len(self.trials)} trials, {state}</p>"
-        table = status(self)
-        return head + _html(counts(self)) + _html(table.head(50))
+        counts = self.trials.groupby(["stage", "status"], as_index=False).size()
+        return head + _html(counts) + _html(self.trials[_SHOWN].head(50))
 
 
 def load(

@@ -7,7 +7,7 @@
 
 import sys
 
-from sweeps.core.spec.compare import Compare, Confirm
+from sweeps.core.definition.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="ablations",

@@ -7,7 +7,7 @@ Every value of `epochs` is a comparison of its own: the learning rate falls over
 
 import sys
 
-from sweeps.core.spec.compare import Compare, Confirm
+from sweeps.core.definition.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="epoch_budget",

@@ -8,7 +8,7 @@ seeds. Confirm: the winner against the baseline on test seeds that nothing was c
 
 import sys
 
-from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
+from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
 
 SWEEP = Tune(
     name="flow_tuning",

@@ -8,7 +8,7 @@ both alike.
 
 import sys
 
-from sweeps.core.spec.compare import Compare, Confirm
+from sweeps.core.definition.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="flow_variants",

@@ -6,7 +6,7 @@
 
 import sys
 
-from sweeps.core.spec.compare import Compare, Confirm
+from sweeps.core.definition.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="frozen_world_model",

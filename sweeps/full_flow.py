@@ -5,7 +5,7 @@ python sweeps/full_flow.py dataset=data/mt30 [task=[NAME,...]] [key=value ...] [
 
 import sys
 
-from sweeps.core.spec.compare import Compare, Confirm
+from sweeps.core.definition.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="full_flow",

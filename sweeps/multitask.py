@@ -5,7 +5,7 @@ python sweeps/multitask.py dataset=data/mt30 [wm_batch_size=256] [key=value ...]
 
 import sys
 
-from sweeps.core.spec.compare import Compare, Confirm
+from sweeps.core.definition.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="multitask",

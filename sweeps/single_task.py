@@ -5,7 +5,7 @@ python sweeps/single_task.py [preset='48M ant_runs'] [epochs=15000] [key=value .
 
 import sys
 
-from sweeps.core.spec.compare import Compare, Confirm
+from sweeps.core.definition.compare import Compare, Confirm
 
 SWEEP = Compare(
     name="single_task",

@@ -26,7 +26,7 @@ from flowpwm.envs.base import SimulationFailed
 from flowpwm.evaluate import Evaluator
 from flowpwm.modes import MODES
 from flowpwm.report import Evaluation
-from sweeps.core.spec.settings import UsageError
+from sweeps.core.definition.settings import UsageError
 from sweeps.core.store.compact import compact
 from sweeps.core.store.events import EventLog, fold, read_events
 from sweeps.core.store.folder import FolderOwned, RunFolder

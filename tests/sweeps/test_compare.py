@@ -7,14 +7,14 @@ import pytest
 
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.usage import usage
 from sweeps.core.driver.main import main
 from sweeps.core.pages.start import start_page
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.usage import usage
 from sweeps.core.store.events import EventLog, read_events
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import COMPARE, asked

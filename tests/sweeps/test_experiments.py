@@ -23,13 +23,13 @@ from flowpwm.world_models.mlp import MLPWorldModel
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.driver.main import main
 from sweeps.core.pages.start import start_page
 from sweeps.core.protocol.requests import Sizing
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import ROOT
 

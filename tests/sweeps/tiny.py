@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-from sweeps.core.spec import compare
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
+from sweeps.core.definition import compare
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
 from sweeps.core.store.events import fold, read_events
 from sweeps.core.store.state import SweepState
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from flowpwm.envs.tasks import task_set
 from sweeps.core.check.findings import Finding
+from sweeps.core.definition.axes import Range
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.protocol.plan import Plan, sized
 from sweeps.core.protocol.requests import Sizing
-from sweeps.core.spec.axes import Range
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.folder import check_name
 
 MAX_TRIALS = 10_000

@@ -13,11 +13,11 @@ from sweeps.core.check.checked import (
     wrong_seeds,
 )
 from sweeps.core.check.files import missing_files
+from sweeps.core.definition.axes import Range
+from sweeps.core.definition.command import known_keys
+from sweeps.core.definition.compare import Compare
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
-from sweeps.core.spec.axes import Range
-from sweeps.core.spec.command import known_keys
-from sweeps.core.spec.compare import Compare
 
 
 def check_compare(sweep: Compare, *, many: bool = False, sizing: Sizing = NOTHING_KNOWN) -> Checked:

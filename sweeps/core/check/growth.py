@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from flowpwm.checks import ConfigError
 from flowpwm.config import flat_items, flatten
 from sweeps.core.check.checked import refuse
+from sweeps.core.definition.growth import Growth, difference
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.protocol.plan import compose_trial, differing
 from sweeps.core.reference.welch import FEWEST_SEEDS
-from sweeps.core.spec.growth import Growth, difference
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.state import SweepState, TrialRecord
 
 #: Differences that are told of one arm.

@@ -6,11 +6,11 @@ from flowpwm.checks import ConfigError
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.compare import check_compare
 from sweeps.core.check.tune import check_tune
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 
 
 def check(sweep: Sweep, *, many: bool = False, sizing: Sizing = NOTHING_KNOWN) -> Checked:

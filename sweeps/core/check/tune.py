@@ -15,11 +15,11 @@ from sweeps.core.check.checked import (
     wrong_seeds,
 )
 from sweeps.core.check.files import missing_files
+from sweeps.core.definition.axes import Axis, Cell, Range, cell_text
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.tune import NFE_AXES, SEED_SETS, Tune
 from sweeps.core.protocol.plan import Plan, compose_trial, make_plan
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
-from sweeps.core.spec.axes import Axis, Cell, Range, cell_text
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.tune import NFE_AXES, SEED_SETS, Tune
 
 MAX_WEIGHED_CELLS = 64
 MAX_CHECKED_CELLS = 4096  # a larger grid is checked value by value and at its corners

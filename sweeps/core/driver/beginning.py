@@ -10,16 +10,16 @@ from typing import Any
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
 from sweeps.core.check.growth import check_growth
+from sweeps.core.definition.asked import places_told
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.growth import Growth, NothingAdded, grow
+from sweeps.core.definition.options import Options, options_of
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.driver.resume import refuse_changes, stored_sweep
 from sweeps.core.driver.warm_start import WarmStart, look_back
 from sweeps.core.pages.growth import growth_rows
-from sweeps.core.spec.asked import places_told
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.growth import Growth, NothingAdded, grow
-from sweeps.core.spec.options import Options, options_of
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.events import fold, read_events
 from sweeps.core.store.state import SweepState
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import tune
 
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.driver import oom_shim
 from sweeps.core.driver.callback import EventCallback
 from sweeps.core.driver.interrupt import Interrupted, Interrupts
@@ -22,7 +23,6 @@ from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.retries import Retries
 from sweeps.core.protocol.stages import Stages
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.worker.jobs import make_job
 from sweeps.core.worker.trainable import run_trial
 

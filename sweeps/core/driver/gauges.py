@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import psutil
 from ray.util.metrics import Gauge
 
-from sweeps.core.forecast.limits import gpu_hours
+from sweeps.core.forecast.caps import gpu_hours
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.store.schema import STATUSES

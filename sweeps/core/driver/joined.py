@@ -6,10 +6,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from sweeps.core.definition.settings import UsageError
 from sweeps.core.host.nodes import Node
 from sweeps.core.host.probe import Seen
 from sweeps.core.protocol.requests import Sizing
-from sweeps.core.spec.settings import UsageError
 from sweeps.core.store.folder import StorageError
 
 

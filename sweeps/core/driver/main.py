@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from sweeps.core.check.lint.earlier import earlier_runs
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.asked import places_told
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.usage import usage
 from sweeps.core.driver import opening
 from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.interrupt import Interrupted, Interrupts
@@ -17,10 +21,6 @@ from sweeps.core.driver.run import REFUSED, Run
 from sweeps.core.host import cluster, machine
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.requests import Sizing
-from sweeps.core.spec.asked import places_told
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.usage import usage
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.folder import FolderOwned, StorageError
 from sweeps.core.store.patience import PATIENCE_S, Patience
@@ -68,14 +68,14 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     cluster.prepare(options.address)
     checked = opening.with_shortage(checked, options)
     place = opening.results_place(sweep, options)
-    limits = opening.limits_of(options)
+    caps = opening.caps_of(options)
     here = machine.environment(words)
     beginning = beginning.looking_back(here)
     outlook = opening.forecast_of(
         sweep, checked, options, here, gpu_bytes, console, interrupts, beginning.state, place
     )
     checked = opening.with_requests(sweep, checked, options, outlook.sizing)
-    checked = opening.with_forecast(checked, outlook, limits, place)
+    checked = opening.with_forecast(checked, outlook, caps, place)
     checked, extra = beginning.warned(checked), beginning.rows()
     if options.dry_run:
         page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)
@@ -92,7 +92,7 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
             lambda text: console.page(f"WARN {text}", always=True),
         )
         with EventLog(folder.path, "driver", patience) as log:
-            run = Run(sweep, options, checked, folder, console, interrupts, outlook, limits, extra)
+            run = Run(sweep, options, checked, folder, console, interrupts, outlook, caps, extra)
             run.recorder, warning = open_run(
                 folder.path,
                 log,

@@ -11,9 +11,12 @@ from typing import Any
 
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
+from sweeps.core.definition.options import Options
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.driver.interrupt import Interrupts
+from sweeps.core.forecast.caps import LEAST_S, Caps
 from sweeps.core.forecast.forecast import Forecast, forecast_text, size_text
-from sweeps.core.forecast.limits import LEAST_S, Limits
 from sweeps.core.forecast.outlook import Outlook, look_ahead
 from sweeps.core.host.nodes import this_machine, unmet
 from sweeps.core.pages import parts
@@ -21,9 +24,6 @@ from sweeps.core.pages.console import Console
 from sweeps.core.pages.start import start_page
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.requests import Sizing, gib
-from sweeps.core.spec.options import Options
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.folder import (
     RunFolder,
     StorageError,
@@ -83,9 +83,9 @@ def _disk_text(forecast: Forecast, place: Path) -> str:
     return f"up to {needed} are needed, {free} are free in {place}"
 
 
-def with_forecast(checked: Checked, outlook: Outlook, limits: Limits, place: Path) -> Checked:
+def with_forecast(checked: Checked, outlook: Outlook, caps: Caps, place: Path) -> Checked:
     """The check with what the forecast adds."""
-    checked = checked.with_findings(*outlook.findings, *limits.findings(outlook.forecast))
+    checked = checked.with_findings(*outlook.findings, *caps.findings(outlook.forecast))
     if outlook.forecast.disk_bytes > DISK_SHARE * shutil.disk_usage(place).free:
         checked = checked.with_findings(Finding("disk", _disk_text(outlook.forecast, place)))
     return checked
@@ -172,7 +172,7 @@ def _nearest(place: Path) -> Path:
     return place
 
 
-def limits_of(options: Options) -> Limits:
+def caps_of(options: Options) -> Caps:
     """The caps that are asked for. Refuses a time in which nothing could be reached."""
     limit = options.time_limit_s
     if limit is not None and limit < LEAST_S:
@@ -180,7 +180,7 @@ def limits_of(options: Options) -> Limits:
             f"--time-limit must be at least {LEAST_S:.0f}s, got {limit:g}s: to start and to save "
             "takes that long"
         )
-    return Limits(limit, options.max_gpu_hours, options.max_disk_bytes)
+    return Caps(limit, options.max_gpu_hours, options.max_disk_bytes)
 
 
 def results_place(sweep: Sweep, options: Options) -> Path:

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sweeps.core.definition.axes import cell_text
+from sweeps.core.definition.quantity import duration
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
-from sweeps.core.spec.axes import cell_text
-from sweeps.core.spec.quantity import duration
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.compact import compact
 from sweeps.core.store.schema import DONE_STATUSES, ExitCode
 from sweeps.core.store.state import SweepState, TrialRecord

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import yaml
 
 from sweeps.core.check.findings import Finding
+from sweeps.core.definition.growth import difference, flat, grow
+from sweeps.core.definition.options import Options
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.spec.growth import difference, flat, grow
-from sweeps.core.spec.options import Options
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.durable import write_atomic
 from sweeps.core.store.events import EventLog, fold, read_events
 

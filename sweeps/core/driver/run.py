@@ -14,12 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.checked import Checked
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.options import Options
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.driver import joined, opening
 from sweeps.core.driver.interrupt import Interrupted, Interrupts, leave
 from sweeps.core.driver.outcome import conclude, exit_code
 from sweeps.core.driver.warm_start import taken_over
+from sweeps.core.forecast.caps import Caps
 from sweeps.core.forecast.guard import DiskGuard
-from sweeps.core.forecast.limits import Limits
 from sweeps.core.forecast.outlook import Outlook
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.host import auth, cluster, machine
@@ -29,11 +34,6 @@ from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.options import Options
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.durable import STORAGE_ERRORS
 from sweeps.core.store.folder import RunFolder, StorageError
 from sweeps.core.store.retention import Retention
@@ -61,7 +61,7 @@ class Run:
     console: Console
     interrupts: Interrupts
     outlook: Outlook
-    limits: Limits
+    caps: Caps
     extra: Sequence[str] = ()
     recorder: Recorder = field(init=False)
     error: BaseException | None = None
@@ -91,7 +91,7 @@ class Run:
                 self.interrupts.install()  # Ray's native code took SIGTERM when it came up
                 owns_signals = True
             self.console.tick()
-            self._keep_limits()
+            self._keep_caps()
             if time.monotonic() - beat >= HEARTBEAT_S:
                 beat = time.monotonic()
                 with contextlib.suppress(OSError):  # a full disk ends the sweep elsewhere
@@ -101,10 +101,10 @@ class Run:
             return self._give_up()
         return self._end(time.monotonic() - began)
 
-    def _keep_limits(self) -> None:
+    def _keep_caps(self) -> None:
         if self.interrupts.requested:
             return
-        if limit := self.limits.reached(self.recorder.trials(), self.folder.path):
+        if limit := self.caps.reached(self.recorder.trials(), self.folder.path):
             self.interrupts.request(limit)
         elif self.head is not None and self.head.is_gone():
             self.interrupts.request(self.head.loss)

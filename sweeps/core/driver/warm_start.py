@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.pages.parts import row
 from sweeps.core.protocol.grid import is_enumerable
 from sweeps.core.protocol.past import best_first, fit
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.adopt import adopt
 from sweeps.core.store.events import fold, read_events
 from sweeps.core.store.parquet import DamagedTable

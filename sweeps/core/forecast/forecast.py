@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 from flowpwm.config import RunConfig
 from flowpwm.cost import Cost
 from sweeps.core.check.checked import Checked
+from sweeps.core.definition.axes import Cell, cell_text
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.quantity import duration
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Screen, Tune
 from sweeps.core.forecast.rates import START_S, Correction, warmup_share
 from sweeps.core.protocol.grid import Grid, is_enumerable
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
-from sweeps.core.spec.axes import Cell, cell_text
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.quantity import duration
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Screen, Tune
 from sweeps.core.store.state import TrialRecord
 
 #: Of a trial's series, a report; measured at 60 to 75 bytes a row after and 300 before compaction.

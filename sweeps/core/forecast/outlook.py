@@ -10,13 +10,13 @@ from typing import Any
 
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
+from sweeps.core.definition.quantity import duration
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.forecast import canary, history
 from sweeps.core.forecast.forecast import Forecast, forecast
 from sweeps.core.forecast.rates import Correction, correction
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.requests import Peak, Sizing
-from sweeps.core.spec.quantity import duration
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.state import TrialRecord
 
 #: A canary costs at most this, and this share of the sweep; below the least it says too little.

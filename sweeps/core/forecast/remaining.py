@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from flowpwm.compose import from_dict
 from flowpwm.cost import estimate
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.forecast.forecast import Forecast, Range, expected_share, makespan, run_seconds
 from sweeps.core.forecast.rates import START_S, Correction
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.state import TrialRecord
 
 #: Until the trials of a sweep ran for so long together, their speed says little.

@@ -14,12 +14,12 @@ from typing import Any
 
 import psutil
 
+from sweeps.core.definition.settings import UsageError
 from sweeps.core.host import auth, machine
 from sweeps.core.host.nodes import Node, nodes_to_be, unmet
 from sweeps.core.host.processes import end_processes
 from sweeps.core.host.ray_settings import OBJECT_STORE_BYTES, PATIENCE, SETTINGS
 from sweeps.core.protocol.plan import Plan
-from sweeps.core.spec.settings import UsageError
 
 CONNECT_S = 5.0
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
+from sweeps.core.definition.axes import Range, cell_text
+from sweeps.core.definition.quantity import duration
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.protocol.ladder import step_text
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.spec.axes import Range, cell_text
-from sweeps.core.spec.quantity import duration
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.schema import DONE_STATUSES
 from sweeps.core.store.state import TrialRecord
 

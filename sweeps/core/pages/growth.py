@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.growth import Growth
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.pages.parts import counts, row
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.growth import Growth
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.state import SweepState
 
 

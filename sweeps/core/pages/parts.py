@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sweeps.core.spec.sweep import Sweep
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.store.state import TrialRecord
 
 WIDTH = 100

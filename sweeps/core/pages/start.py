@@ -7,15 +7,15 @@ from datetime import datetime
 
 from flowpwm.config import flatten
 from sweeps.core.check.checked import Checked
+from sweeps.core.definition.axes import axis_text, last_name, value_text
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.host.machine import git_commit
 from sweeps.core.pages.parts import row
 from sweeps.core.protocol.grid import is_enumerable
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing, gib, needed
-from sweeps.core.spec.axes import axis_text, last_name, value_text
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 
 #: What runs of one arm may differ in, or what lines of their own say.
 _APART = ("task", "seed", "mode", "dataset", "init_world_model", "evaluation.episodes")

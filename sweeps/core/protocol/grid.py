@@ -7,8 +7,8 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from sweeps.core.spec.axes import Cell
-from sweeps.core.spec.tune import Tune
+from sweeps.core.definition.axes import Cell
+from sweeps.core.definition.tune import Tune
 
 #: Grids up to this size are enumerated; nothing is gained by modelling so few cells.
 ENUMERABLE = 48

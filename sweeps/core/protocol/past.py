@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flowpwm.checks import ConfigError
 from flowpwm.config import flat_items, flatten
+from sweeps.core.definition.axes import Axis, Cell, Range, last_name
+from sweeps.core.definition.tune import SEED_SETS, Tune
 from sweeps.core.protocol.grid import cell_key
 from sweeps.core.protocol.plan import differing, make_plan
 from sweeps.core.protocol.rungs import Brackets
-from sweeps.core.spec.axes import Axis, Cell, Range, last_name
-from sweeps.core.spec.tune import SEED_SETS, Tune
 from sweeps.core.store.records import Past, TrialRecord
 from sweeps.core.store.schema import DONE_STATUSES
 

@@ -11,9 +11,9 @@ from flowpwm.compose import compose, from_dict
 from flowpwm.config import MACHINE, RunConfig, config_id, env_steps_per_epoch, to_dict
 from flowpwm.cost import Cost, estimate
 from flowpwm.modes import MODES
+from sweeps.core.definition.axes import Cell, cell_text
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Resources, Sizing, needed
-from sweeps.core.spec.axes import Cell, cell_text
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.state import TrialRecord
 
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from flowpwm.config import RunConfig, config_id
 from flowpwm.cost import Cost
-from sweeps.core.spec.sweep import Sweep
+from sweeps.core.definition.sweep import Sweep
 
 # A request is a limit as well, and an estimate of the first order may be off by this.
 HEADROOM = 1.25

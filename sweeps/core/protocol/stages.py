@@ -9,6 +9,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from sweeps.core.definition.axes import Cell
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from sweeps.core.protocol.grid import Grid, Source, is_enumerable
 from sweeps.core.protocol.past import cells_of
 from sweeps.core.protocol.plan import Plan, make_plan, plan_again
@@ -16,10 +20,6 @@ from sweeps.core.protocol.ranking import Ranked, rank
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.protocol.rungs import Brackets
-from sweeps.core.spec.axes import Cell
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.records import Past
 from sweeps.core.store.state import TrialRecord
 

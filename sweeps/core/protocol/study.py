@@ -24,10 +24,10 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from sweeps.core.definition.axes import Axis, Cell, Range
+from sweeps.core.definition.tune import Tune
 from sweeps.core.protocol.grid import cell_key
 from sweeps.core.protocol.past import cells_of
-from sweeps.core.spec.axes import Axis, Cell, Range
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.records import Past
 from sweeps.core.store.schema import DONE_STATUSES, FINAL_STATUSES
 from sweeps.core.store.state import TrialRecord

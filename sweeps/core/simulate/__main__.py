@@ -16,15 +16,15 @@ from typing import NoReturn
 
 from flowpwm.checks import ConfigError
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.options import Options
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
 from sweeps.core.simulate.page import Played, header, plain, table
 from sweeps.core.simulate.recorded import RecordedWorld, Recording, recorded_sweep
 from sweeps.core.simulate.simulated import Shape, SyntheticWorld, World
 from sweeps.core.simulate.strategies import RIVALS
 from sweeps.core.simulate.tournament import compare
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.options import Options
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
 from sweeps.core.store.durable import write_atomic
 from sweeps.core.store.schema import ExitCode
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeps.core.definition.tune import Tune
 from sweeps.core.simulate.strategies import RIVALS
 from sweeps.core.simulate.tournament import Comparison, Estimate
-from sweeps.core.spec.tune import Tune
 
 STAGED = "screen, select, confirm: the protocol above"
 MEASURES = ("value", "optimism", "runs", "hours", "wall_hours")

@@ -15,14 +15,14 @@ import numpy as np
 import yaml
 from jaxtyping import Float, Int
 
+from sweeps.core.definition.axes import Cell
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.tune import Tune
 from sweeps.core.driver.resume import SPEC
 from sweeps.core.protocol.grid import cell_key
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.simulate.simulated import Run
 from sweeps.core.simulate.simulator import Planner
-from sweeps.core.spec.axes import Cell
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.compact import read_tables
 from sweeps.core.store.parquet import DamagedTable
 from sweeps.core.store.schema import DONE_STATUSES, SCORE_WINDOW

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from flowpwm.config import RunConfig
+from sweeps.core.definition.axes import Axis, Range
+from sweeps.core.definition.tune import Tune
 from sweeps.core.protocol.grid import cell_key
 from sweeps.core.protocol.plan import Plan, compose_trial
-from sweeps.core.spec.axes import Axis, Range
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.schema import SCORE_WINDOW
 
 #: Minutes for 1,000 epochs on one GPU: without a velocity, and for each velocity evaluation more

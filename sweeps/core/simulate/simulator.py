@@ -16,14 +16,14 @@ import numpy as np
 
 from flowpwm.config import env_steps_per_epoch
 from flowpwm.report import variance_of_mean
+from sweeps.core.definition.axes import Cell
+from sweeps.core.definition.tune import Tune
 from sweeps.core.protocol.grid import cell_key
 from sweeps.core.protocol.judge import Judge
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.recorder import Log, Recorder
 from sweeps.core.protocol.stages import SourceMaker, TuneStages
 from sweeps.core.simulate.simulated import World
-from sweeps.core.spec.axes import Cell
-from sweeps.core.spec.tune import Tune
 from sweeps.core.store.schema import SCORE_WINDOW
 from sweeps.core.store.state import TrialRecord
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sweeps.core.definition.axes import Axis, Cell, Range
+from sweeps.core.definition.tune import SEED_SETS, Tune
 from sweeps.core.protocol.grid import Source, cell_key
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.ranking import Ranked, rank
@@ -17,8 +19,6 @@ from sweeps.core.protocol.stages import NothingSucceeded, SourceMaker, enumerate
 from sweeps.core.protocol.study import Study
 from sweeps.core.simulate.simulated import World
 from sweeps.core.simulate.simulator import Cluster, MemoryLog, Planner, SimulatedStages, Simulation
-from sweeps.core.spec.axes import Axis, Cell, Range
-from sweeps.core.spec.tune import SEED_SETS, Tune
 from sweeps.core.store.state import TrialRecord
 
 REPLICAS = 3  # seeds of every configuration, where each has several

@@ -8,10 +8,10 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sweeps.core.definition.tune import Tune
 from sweeps.core.simulate.simulated import World
 from sweeps.core.simulate.simulator import Planner
 from sweeps.core.simulate.strategies import RIVALS, Budget, Outcome, Setting, staged
-from sweeps.core.spec.tune import Tune
 
 
 @dataclass(frozen=True)

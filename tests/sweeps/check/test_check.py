@@ -10,12 +10,12 @@ import ray
 
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.tune import Confirm, Screen, Select
 from sweeps.core.driver.main import main
 from sweeps.core.host import cluster
 from sweeps.core.protocol.plan import make_plan
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.tune import Confirm, Screen, Select
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import PLAN
 

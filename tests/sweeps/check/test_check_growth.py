@@ -3,11 +3,11 @@
 import pytest
 
 from sweeps.core.check.growth import check_growth
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.growth import Growth, grow
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.protocol.plan import Plan, make_plan
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.growth import Growth, grow
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.state import SweepState, fold
 from tests.sweeps.tiny import COMPARE, PLAN
 

@@ -13,11 +13,11 @@ from sweeps.core.check.findings import Finding, listed
 from sweeps.core.check.lint import budgets, confounded, power, protocol, space
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.driver.main import main
 from sweeps.core.driver.resume import open_run
 from sweeps.core.reference.welch import detectable, seeds_to_detect
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import PLAN, asked

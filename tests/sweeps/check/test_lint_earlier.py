@@ -14,10 +14,10 @@ from sweeps.core.check.lint import baseline, earlier, power, seeds
 from sweeps.core.check.lint.earlier import MOST_RUNS, earlier_runs
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.driver.resume import open_run
 from sweeps.core.protocol.plan import make_plan
 from sweeps.core.reference.welch import detectable
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.compact import compact
 from sweeps.core.store.events import EventLog
 from tests.sweeps.tiny import PLAN, asked

@@ -19,10 +19,10 @@ from flowpwm.commands.settings import parse_settings
 from flowpwm.compose import presets
 from flowpwm.cost import estimate
 from sweeps.core.check.sweep import check
-from sweeps.core.spec.command import WORDS, known_keys, parse
-from sweeps.core.spec.options import FLAGS
-from sweeps.core.spec.settings import COMPARE_SETTINGS, TUNE_SETTINGS, UsageError
-from sweeps.core.spec.sweep import Sweep
+from sweeps.core.definition.command import WORDS, known_keys, parse
+from sweeps.core.definition.options import FLAGS
+from sweeps.core.definition.settings import COMPARE_SETTINGS, TUNE_SETTINGS, UsageError
+from sweeps.core.definition.sweep import Sweep
 from tests.sweeps.tiny import COMPARE, PLAN, SIZES
 
 ASKED = os.environ.get("FLOWPWM_EXAMPLES")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.resume import keep_spec, open_run
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.events import EventLog, fold, read_events
 from tests.sweeps.tiny import COMPARE
 

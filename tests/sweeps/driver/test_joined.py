@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.core.definition.settings import UsageError
 from sweeps.core.driver.joined import refuse, text, with_gpus
 from sweeps.core.host import machine, probe
 from sweeps.core.host.nodes import Node
 from sweeps.core.host.probe import Seen
 from sweeps.core.protocol.requests import Sizing
-from sweeps.core.spec.settings import UsageError
 from sweeps.core.store.folder import StorageError
 
 GIB = 2**30

@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
+from sweeps.core.definition.axes import Range
+from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
 from sweeps.core.driver.resume import ENVIRONMENT, SPEC
 from sweeps.core.protocol.judge import Judge
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import TuneStages, enumerate_or
 from sweeps.core.protocol.study import Study
-from sweeps.core.spec.axes import Range
-from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
 from sweeps.core.store.events import EventLog, read_events
 from sweeps.core.store.folder import create_run_folder
 from sweeps.core.store.state import SweepState, fold

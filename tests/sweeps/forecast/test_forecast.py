@@ -12,6 +12,8 @@ from flowpwm.config import RunConfig
 from flowpwm.cost import estimate
 from flowpwm.work import Phases, Work
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.compare import Compare, Confirm
+from sweeps.core.definition.tune import Screen
 from sweeps.core.forecast import canary
 from sweeps.core.forecast.forecast import (
     Forecast,
@@ -34,8 +36,6 @@ from sweeps.core.forecast.rates import (
     warmup_share,
 )
 from sweeps.core.forecast.remaining import Remaining
-from sweeps.core.spec.compare import Compare, Confirm
-from sweeps.core.spec.tune import Screen
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import PLAN, RUN
 

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.settings import UsageError
 from sweeps.core.driver.main import main
 from sweeps.core.host import machine, nodes
 from sweeps.core.host.nodes import HeadWatch, Node, node_types, this_machine, unmet
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.requests import Resources
-from sweeps.core.spec.settings import UsageError
 from tests.sweeps.tiny import PLAN, ROOT, RUN, asked
 
 GIB = 2**30

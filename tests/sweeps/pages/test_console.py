@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.quantity import duration
 from sweeps.core.driver.interrupt import Interrupts
 from sweeps.core.driver.outcome import exit_code
 from sweeps.core.forecast.forecast import forecast
@@ -14,7 +15,6 @@ from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.plan import make_plan
 from sweeps.core.protocol.recorder import Recorder
-from sweeps.core.spec.quantity import duration
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord

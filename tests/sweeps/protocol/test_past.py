@@ -9,6 +9,9 @@ from typing import Any
 import optuna
 import pytest
 
+from sweeps.core.definition.axes import Cell, Range
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
 from sweeps.core.driver.warm_start import look_back, taken_over
 from sweeps.core.protocol.grid import Grid, cell_key
 from sweeps.core.protocol.past import best_first, cells_of, fit
@@ -17,9 +20,6 @@ from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.rungs import Brackets, Decision
 from sweeps.core.protocol.stages import TuneStages, enumerate_or
 from sweeps.core.protocol.study import Study
-from sweeps.core.spec.axes import Cell, Range
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
 from sweeps.core.store.compact import read_tables
 from sweeps.core.store.events import EventLog, fold, read_events
 from sweeps.core.store.records import Past, Rung, TrialRecord

@@ -13,6 +13,7 @@ from flowpwm.config import RunConfig, to_dict
 from flowpwm.cost import Cost, estimate
 from flowpwm.memory import device_fraction
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.options import Options
 from sweeps.core.driver.opening import with_requests
 from sweeps.core.forecast import history
 from sweeps.core.pages.start import start_page
@@ -28,7 +29,6 @@ from sweeps.core.protocol.requests import (
     needed,
     one_in_ten_exceeds,
 )
-from sweeps.core.spec.options import Options
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import RUN, asked

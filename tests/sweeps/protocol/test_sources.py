@@ -10,10 +10,10 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from sweeps.core.definition.axes import Cell, Range
+from sweeps.core.definition.tune import Screen, Tune
 from sweeps.core.protocol.grid import Grid, Source, balanced_order, cell_key, is_enumerable
 from sweeps.core.protocol.study import JOURNAL, Study
-from sweeps.core.spec.axes import Cell, Range
-from sweeps.core.spec.tune import Screen, Tune
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import PLAN
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.core.definition.growth import Growth, grow
+from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
 from sweeps.core.protocol.grid import Source
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.rungs import Decision
 from sweeps.core.protocol.stages import NothingSucceeded, TuneStages, enumerate_or
-from sweeps.core.spec.growth import Growth, grow
-from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
 from sweeps.core.store.events import EventLog, fold, read_events
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import PLAN

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import yaml
 
+from sweeps.core.definition.axes import Range
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Confirm
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.simulate.__main__ import main
 from sweeps.core.simulate.recorded import RecordedWorld, Recording, recorded_sweep
 from sweeps.core.simulate.simulator import Planner
-from sweeps.core.spec.axes import Range
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Confirm
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.series import SeriesWriter

@@ -13,6 +13,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from sweeps.core.definition.axes import Range
+from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
 from sweeps.core.protocol.grid import Grid, Source
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.ranking import rank
@@ -31,8 +33,6 @@ from sweeps.core.simulate.strategies import (
     staged,
 )
 from sweeps.core.simulate.tournament import Estimate, compare
-from sweeps.core.spec.axes import Range
-from sweeps.core.spec.tune import Confirm, Screen, Select, Tune
 from sweeps.core.store.events import EventLog, read_events
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord

@@ -22,10 +22,10 @@ from flowpwm.config import flatten
 from flowpwm.report import Report
 from sweeps.core.check import checked
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.settings import UsageError
 from sweeps.core.pages.parts import tracked
 from sweeps.core.protocol.plan import make_plan
 from sweeps.core.protocol.requests import HEADROOM, MEMORY_STEP_BYTES, WANDB_BYTES
-from sweeps.core.spec.settings import UsageError
 from sweeps.core.store.series import read_series
 from sweeps.core.worker.jobs import make_job
 from sweeps.core.worker.tracking.background import Background

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
 from sweeps.core.check.lint.earlier import EarlierRun, comparable_trials, those_of
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.reference.published import published_range
-from sweeps.core.spec.sweep import Sweep
 
 
 def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> Iterator[Finding]:

@@ -11,10 +11,10 @@ from flowpwm.integrators import nfe
 from flowpwm.modes import MODES
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
+from sweeps.core.definition.axes import Cell, value_text
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import NFE_AXES, Tune
 from sweeps.core.protocol.plan import Plan, make_plan
-from sweeps.core.spec.axes import Cell, value_text
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import NFE_AXES, Tune
 
 #: Arms that differ in these get different amounts of data or of updates.
 KEYS = (

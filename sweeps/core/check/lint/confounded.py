@@ -10,9 +10,9 @@ import numpy as np
 from flowpwm.config import MACHINE, flatten
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding, listed
-from sweeps.core.spec.axes import value_text
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.sweep import Sweep
+from sweeps.core.definition.axes import value_text
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.sweep import Sweep
 
 #: They change nothing that is trained, or are crossed with every arm.
 _NO_FACTORS = frozenset({*MACHINE, "task", "seed", "report_every"})

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding, listed
 from sweeps.core.check.lint.earlier import EarlierRun, EarlierTrial, comparable_trials, those_of
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.settings import word_for
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.reference.margins import margin_of, max_return
 from sweeps.core.reference.noise import measured_noise, pooled
 from sweeps.core.reference.welch import FEWEST_SEEDS, MOST_SEEDS, detectable, seeds_to_detect
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.settings import word_for
-from sweeps.core.spec.sweep import Sweep
 
 MOST_TASKS = 4  # more are counted
 #: A spread that fewer values tell of says nothing.

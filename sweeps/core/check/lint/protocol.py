@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
+from sweeps.core.definition.settings import word_for
+from sweeps.core.definition.sweep import Sweep
 from sweeps.core.reference.welch import FEWEST_SEEDS
-from sweeps.core.spec.settings import word_for
-from sweeps.core.spec.sweep import Sweep
 from sweeps.core.store.schema import SCORE_WINDOW
 
 REFERENCE_HORIZON = 16  # of the published experiments; shorter ones bias the comparison

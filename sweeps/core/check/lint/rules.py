@@ -8,7 +8,7 @@ from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
 from sweeps.core.check.lint import baseline, budgets, confounded, power, protocol, seeds, space
 from sweeps.core.check.lint.earlier import EarlierRun
-from sweeps.core.spec.sweep import Sweep
+from sweeps.core.definition.sweep import Sweep
 
 RULES: tuple[Callable[[Sweep, Checked], Iterator[Finding]], ...] = (
     protocol.findings,

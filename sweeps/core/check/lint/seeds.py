@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
 from sweeps.core.check.lint.earlier import EarlierRun
-from sweeps.core.spec.settings import word_for
-from sweeps.core.spec.sweep import FIRST_TEST_SEED, Sweep
+from sweeps.core.definition.settings import word_for
+from sweeps.core.definition.sweep import FIRST_TEST_SEED, Sweep
 
 
 def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> Iterator[Finding]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
 from sweeps.core.check.lint.confounded import confounded
+from sweeps.core.definition.axes import Cell, Range, last_name
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import NFE_AXES, Tune
 from sweeps.core.protocol.grid import Grid, is_enumerable
-from sweeps.core.spec.axes import Cell, Range, last_name
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import NFE_AXES, Tune
 
 
 def findings(sweep: Sweep, checked: Checked) -> Iterator[Finding]:

@@ -14,12 +14,12 @@ from flowpwm.compose import presets
 from flowpwm.envs import ENVS
 from flowpwm.envs.tasks import TASK_SETS, task_set
 from flowpwm.settings_file import Given, read_settings
-from sweeps.core.spec.asked import Asked
-from sweeps.core.spec.axes import Range, last_name
-from sweeps.core.spec.options import Options, split
-from sweeps.core.spec.settings import SEEDS, UsageError, more_seeds, settings_of
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
+from sweeps.core.definition.asked import Asked
+from sweeps.core.definition.axes import Range, last_name
+from sweeps.core.definition.options import Options, split
+from sweeps.core.definition.settings import SEEDS, UsageError, more_seeds, settings_of
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 
 S = TypeVar("S", bound=Sweep)
 

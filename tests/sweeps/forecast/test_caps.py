@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.core.definition import quantity
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.forecast.caps import STOP_S, Caps, folder_bytes, gpu_hours
 from sweeps.core.forecast.forecast import Forecast, Range
-from sweeps.core.forecast.limits import STOP_S, Limits, folder_bytes, gpu_hours
-from sweeps.core.spec import quantity
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.settings import UsageError
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import PLAN, SIZES, Process, latest, state_of
 
@@ -60,12 +60,12 @@ def test_every_cap_that_is_wrong_is_named() -> None:
 
 
 def test_a_time_limit_leaves_the_time_to_save(tmp_path: Path) -> None:
-    limits = Limits(time_limit_s=100.0)
-    assert limits.reached([], tmp_path) is None
-    limits.began = time.monotonic() - (100 - STOP_S) + 5
-    assert limits.reached([], tmp_path) is None
-    limits.began = time.monotonic() - (100 - STOP_S)
-    assert limits.reached([], tmp_path) == "--time-limit 2m"
+    caps = Caps(time_limit_s=100.0)
+    assert caps.reached([], tmp_path) is None
+    caps.began = time.monotonic() - (100 - STOP_S) + 5
+    assert caps.reached([], tmp_path) is None
+    caps.began = time.monotonic() - (100 - STOP_S)
+    assert caps.reached([], tmp_path) == "--time-limit 2m"
 
 
 def test_gpu_hours_count_shares_over_all_attempts(tmp_path: Path) -> None:
@@ -76,8 +76,8 @@ def test_gpu_hours_count_shares_over_all_attempts(tmp_path: Path) -> None:
         TrialRecord("d", resources={"num_gpus": 1}),
     ]
     assert gpu_hours(trials) == 0.5 * 1.5 + 0.25
-    assert Limits(max_gpu_hours=1.1).reached(trials, tmp_path) is None
-    assert Limits(max_gpu_hours=1.0).reached(trials, tmp_path) == "--max-gpu-hours 1 (1.00 spent)"
+    assert Caps(max_gpu_hours=1.1).reached(trials, tmp_path) is None
+    assert Caps(max_gpu_hours=1.0).reached(trials, tmp_path) == "--max-gpu-hours 1 (1.00 spent)"
 
 
 def test_a_folder_that_has_grown_to_its_cap_is_seen(tmp_path: Path) -> None:
@@ -85,15 +85,15 @@ def test_a_folder_that_has_grown_to_its_cap_is_seen(tmp_path: Path) -> None:
     (tmp_path / "a" / "x").write_bytes(b"1" * 600)
     (tmp_path / "y").write_bytes(b"1" * 400)
     assert folder_bytes(tmp_path) == 1000
-    assert Limits(max_disk_bytes=1001).reached([], tmp_path) is None
-    assert Limits(max_disk_bytes=1000).reached([], tmp_path) == "--max-disk 1 kB (1 kB used)"
+    assert Caps(max_disk_bytes=1001).reached([], tmp_path) is None
+    assert Caps(max_disk_bytes=1000).reached([], tmp_path) == "--max-disk 1 kB (1 kB used)"
 
 
 def test_caps_that_will_be_reached_are_told_of_before() -> None:
     told = Forecast("GPU", Range(10, 8, 12), Range(36_000, 30_000, 40_000), 10**9, 0, 1, "")
-    assert list(Limits().findings(told)) == []
-    assert list(Limits(40_000, 11, 2 * 10**9).findings(told)) == []
-    time_, gpu, disk = map(str, Limits(36_000, 9, 5 * 10**8).findings(told))
+    assert list(Caps().findings(told)) == []
+    assert list(Caps(40_000, 11, 2 * 10**9).findings(told)) == []
+    time_, gpu, disk = map(str, Caps(36_000, 9, 5 * 10**8).findings(told))
     assert time_.startswith("WARN time: about 10h00m are needed, --time-limit is 10h00m")
     assert gpu.startswith("WARN GPU-hours: about 10 are needed, --max-gpu-hours is 9")
     assert disk == "WARN disk: up to 1 GB are needed, --max-disk is 500 MB"
@@ -102,9 +102,9 @@ def test_caps_that_will_be_reached_are_told_of_before() -> None:
 def test_a_run_that_alone_takes_longer_than_the_limit_is_named() -> None:
     hours = Range(1, 1, 1)
     told = Forecast("CPU", hours, Range(9000, 9000, 9000), 0, 0, 1, "", "flow epochs=50", 5400.0)
-    (whole,) = Limits(7200).findings(told)
+    (whole,) = Caps(7200).findings(told)
     assert "alone" not in whole.text
-    _, alone = Limits(3600).findings(told)
+    _, alone = Caps(3600).findings(told)
     assert str(alone) == (
         "WARN time: flow epochs=50 alone needs about 1h30m, more than --time-limit 1h00m: it will "
         "save and resume"

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sweeps.core.spec.axes import Cell, Range
-from sweeps.core.spec.sweep import Confirm, Sweep
+from sweeps.core.definition.axes import Cell, Range
+from sweeps.core.definition.sweep import Confirm, Sweep
 
 __all__ = ["Compare", "Confirm"]
 

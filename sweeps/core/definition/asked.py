@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowpwm.settings_file import Given, located
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.values import parse_range, parse_value
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.values import parse_range, parse_value
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import textwrap
 
 from flowpwm.envs import ENVS
 from flowpwm.envs.tasks import TASK_SETS
-from sweeps.core.spec.axes import axis_text
-from sweeps.core.spec.compare import Compare
-from sweeps.core.spec.options import FLAGS
-from sweeps.core.spec.settings import settings_of
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
+from sweeps.core.definition.axes import axis_text
+from sweeps.core.definition.compare import Compare
+from sweeps.core.definition.options import FLAGS
+from sweeps.core.definition.settings import settings_of
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 
 
 def usage(sweep: Sweep) -> str:

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from sweeps.core.spec.axes import Range
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.growth import Growth, grow
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
+from sweeps.core.definition.axes import Range
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.growth import Growth, grow
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 from tests.sweeps.tiny import COMPARE, PLAN
 
 RANGED = dataclasses.replace(PLAN, space={"optim.wm_lr": Range(1e-4, 1e-2, log=True)}, max_nfe=4)

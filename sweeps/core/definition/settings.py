@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sweeps.core.spec.sweep import FIRST_TEST_SEED, Sweep
-from sweeps.core.spec.tune import SEED_SETS, Tune
+from sweeps.core.definition.sweep import FIRST_TEST_SEED, Sweep
+from sweeps.core.definition.tune import SEED_SETS, Tune
 
 MOST_SEEDS = 100_000
 _ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")

@@ -15,8 +15,8 @@ from flowpwm.checks import one_of
 from flowpwm.compose import compose, presets
 from flowpwm.config import flatten
 from flowpwm.envs import ENVS
-from sweeps.core.spec.axes import Axis, Cell, axis_from_plain, axis_to_plain
-from sweeps.core.spec.values import parse_value
+from sweeps.core.definition.axes import Axis, Cell, axis_from_plain, axis_to_plain
+from sweeps.core.definition.values import parse_value
 
 #: Seeds of comparisons begin here where only their number is given.
 FIRST_TEST_SEED = 1000

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.findings import Finding
+from sweeps.core.definition.quantity import duration
 from sweeps.core.forecast.forecast import Forecast, size_text
-from sweeps.core.spec.quantity import duration
 from sweeps.core.store.state import TrialRecord
 
 #: Saving and leaving takes up to this.
@@ -22,7 +22,7 @@ MEASURE_EVERY_S = 30.0
 
 
 @dataclass
-class Limits:
+class Caps:
     """The caps of one driver; None where there is none. `began` is monotonic time."""
 
     time_limit_s: float | None = None

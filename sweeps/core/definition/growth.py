@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sweeps.core.spec.axes import Axis, Range, value_text
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.sweep import Sweep
-from sweeps.core.spec.tune import Tune
+from sweeps.core.definition.axes import Axis, Range, value_text
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.sweep import Sweep
+from sweeps.core.definition.tune import Tune
 
 S = TypeVar("S", bound=Sweep)
 

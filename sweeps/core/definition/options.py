@@ -9,8 +9,8 @@ from typing import Any
 
 from flowpwm.checks import did_you_mean, wrong_key
 from flowpwm.settings_file import HELP, Given
-from sweeps.core.spec import quantity
-from sweeps.core.spec.settings import UsageError
+from sweeps.core.definition import quantity
+from sweeps.core.definition.settings import UsageError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from flowpwm.scalars import parse_scalar
-from sweeps.core.spec.axes import Range
+from sweeps.core.definition.axes import Range
 
 _RANGE = re.compile(r"(uniform|loguniform|int)\((.*)\)")
 

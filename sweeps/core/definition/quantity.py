@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sweeps.core.spec.settings import UsageError
+from sweeps.core.definition.settings import UsageError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from flowpwm.integrators import INTEGRATORS, nfe
-from sweeps.core.spec.axes import Cell, Range
-from sweeps.core.spec.sweep import FIRST_TEST_SEED, Confirm, Sweep, with_seeds
+from sweeps.core.definition.axes import Cell, Range
+from sweeps.core.definition.sweep import FIRST_TEST_SEED, Confirm, Sweep, with_seeds
 
 __all__ = ["Confirm", "Screen", "Select", "Tune"]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweeps.core.spec.axes import Range
-from sweeps.core.spec.command import parse
-from sweeps.core.spec.settings import UsageError
-from sweeps.core.spec.tune import Tune
-from sweeps.core.spec.usage import usage
-from sweeps.core.spec.values import parse_value
+from sweeps.core.definition.axes import Range
+from sweeps.core.definition.command import parse
+from sweeps.core.definition.settings import UsageError
+from sweeps.core.definition.tune import Tune
+from sweeps.core.definition.usage import usage
+from sweeps.core.definition.values import parse_value
 from tests.sweeps.tiny import PLAN
 
 
