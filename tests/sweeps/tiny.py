@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -93,15 +93,25 @@ def asked(*words: str) -> Compare:
 
 
 class Process:
-    """A sweep in a process of its own, with its output in a file."""
+    """A sweep in a process of its own, with its output in a file.
 
-    def __init__(self, cwd: Path, *words: str, script: str = "flow_tuning", **extra: str) -> None:
+    `before` is put in front of its command, `extra` is added to its environment.
+    """
+
+    def __init__(
+        self,
+        cwd: Path,
+        *words: str,
+        script: str = "flow_tuning",
+        before: Sequence[str] = (),
+        **extra: str,
+    ) -> None:
         cwd.mkdir(parents=True, exist_ok=True)
         self.cwd = cwd
         self.output = cwd / f"output-{len(list(cwd.glob('output-*')))}.txt"
         with self.output.open("w") as file:
             self.popen = subprocess.Popen(
-                [sys.executable, str(ROOT / "sweeps" / f"{script}.py"), *words],
+                [*before, sys.executable, str(ROOT / "sweeps" / f"{script}.py"), *words],
                 cwd=cwd,
                 env=environment(**extra),
                 stdout=file,

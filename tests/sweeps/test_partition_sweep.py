@@ -1,0 +1,76 @@
+"""A node that is cut off from the others for a while, under a real sweep, and comes back."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from sweeps.core.store.compact import read_tables
+from sweeps.core.store.events import read_events
+from sweeps.core.store.schema import ExitCode
+from sweeps.core.store.series import read_series
+from tests.sweeps.namespaces import can_make_networks, running_hosts
+from tests.sweeps.test_nodes_sweep import SCRIPT, whole, words
+from tests.sweeps.tiny import Process, latest, science, state_of
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.fault,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not can_make_networks(), reason="only root can make networks"),
+]
+
+#: Some 15 s of training on an idle machine.
+EPOCHS = 240
+
+
+@pytest.mark.parametrize("seconds", [25.0, 90.0])
+def test_a_node_cut_off_for_a_while_costs_no_row_and_adds_none(
+    tmp_path: Path, seconds: float
+) -> None:
+    with running_hosts() as hosts, contextlib.ExitStack() as stack:
+        doomed, _ = hosts.add(), hosts.add()
+        address = ("--address", hosts.address)
+        sweep = Process(
+            tmp_path,
+            *address,
+            *words(EPOCHS),
+            script=SCRIPT,
+            before=hosts.enter_head,
+            **hosts.variables,
+        )
+        stack.callback(sweep.kill)
+
+        def at_work() -> int:
+            if not (tmp_path / "results").exists():
+                return 0
+            trials = state_of(latest(tmp_path, SCRIPT)).trials.values()
+            return sum(t.status == "RUNNING" and bool(t.epochs_done) for t in trials)
+
+        sweep.wait_for(lambda: at_work() == 2, 300)
+        folder = latest(tmp_path, SCRIPT)
+        with hosts.cut_off(doomed):
+            began = time.monotonic()
+            hosts.add()  # where the trial can go on
+            time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+        assert sweep.end(500) == ExitCode.OK, sweep.text
+
+    whole(folder, EPOCHS)
+    trials = state_of(folder).trials.values()
+    assert [t.failures for t in trials] == [[]] * 2
+    lost = [t.trial_id for t in trials if t.attempt > 1]
+    paused = [e for e in read_events(folder) if e["event"] == "interrupted"]
+    assert [(e["trial_id"], e["cause"]) for e in paused] == [(name, "node") for name in lost]
+    print(f"cut off for {seconds:g} s: {len(lost)} trials went on elsewhere", sweep.text)
+    assert len(lost) == 1
+    raw = read_series(folder, "reports", trials=lost)
+    begun = min(r["epoch"] for r in raw.to_pylist() if r["attempt"] == 2)
+    kept = read_tables(folder, trials=lost).reports
+    assert {r["attempt"] for r in kept.to_pylist() if r["epoch"] >= begun} == {2}
+    # What both attempts trained is the same to the bit.
+    rows = [science(raw.filter(pc.field("attempt") == attempt)) for attempt in (1, 2)]
+    first, second = ({r["epoch"]: r for r in part} for part in rows)
+    print(f"{len(first.keys() & second.keys())} rows of the first attempt do not count")
+    assert all(first[epoch] == row for epoch, row in second.items() if epoch in first)
