@@ -6,8 +6,8 @@ F1: every running worker is killed once. F2: the driver is killed and the sweep 
 F13: the disk is full for 20 s. F19: as F2, and the newest checkpoint of every running trial is cut
 to half. F28: one trial takes memory until Ray's monitor kills it.
 
-X
-is the control and may fail. Writes benchmarks/results/faults.json. F13 needs root to mount a tmpfs.
+Plain Ray Tune is the control and may fail. Writes benchmarks/results/faults.json. F13 needs root to
+mount a tmpfs.
 """
 
 from __future__ import annotations
