@@ -242,13 +242,12 @@ class Run:
     def _monitoring(self, ray_cluster: cluster.Cluster) -> str:
         follow = f"python -m analysis status {self._shown_folder}"
         token = f"token: {auth.shown_token()}" if cluster.asks_for_token() else ""
-        return "\n".join(
-            [
-                parts.row("dashboard", f"{ray_cluster.dashboard}   {token}"),
-                *([parts.row("prometheus", ray_cluster.metrics)] if ray_cluster.metrics else []),
-                parts.row("follow", follow),
-            ]
-        )
+        told = {
+            "dashboard": ray_cluster.dashboard and f"{ray_cluster.dashboard}   {token}",
+            "prometheus": ray_cluster.metrics,
+            "follow": follow,
+        }
+        return "\n".join(parts.row(name, text) for name, text in told.items() if text)
 
     @property
     def _shown_folder(self) -> Path:
