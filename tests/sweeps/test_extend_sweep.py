@@ -120,6 +120,7 @@ def test_what_would_change_a_finished_trial_is_refused_and_nothing_is_written(
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+@pytest.mark.long
 def test_an_interrupted_sweep_is_extended_and_goes_on(tmp_path: Path) -> None:
     first = Process(tmp_path, *WORDS, script=SCRIPT)
     second = None

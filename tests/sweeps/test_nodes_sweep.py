@@ -109,6 +109,7 @@ def test_a_lost_node_costs_no_row_and_a_late_one_is_used(
     assert first > 2  # it did not begin again
 
 
+@pytest.mark.long
 def test_without_its_head_a_sweep_ends_resumable_and_a_new_cluster_ends_it(
     tmp_path: Path,
     nodes: Nodes,  # noqa: F811
@@ -143,6 +144,7 @@ def test_without_its_head_a_sweep_ends_resumable_and_a_new_cluster_ends_it(
     assert all(second[trial] >= epochs for trial, epochs in saved.items())
 
 
+@pytest.mark.long
 def test_a_head_with_its_state_on_disk_comes_back_and_no_trial_notices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Sweep]
 ) -> None:

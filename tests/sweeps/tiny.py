@@ -81,10 +81,14 @@ SWEEP = [
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """That of a user's shell: the settings of the test process for Ray are not in it."""
+    """That of a user's shell: the settings of the test process for Ray are not in it.
+
+    But for the niceness of Ray's workers, which would starve beside other tests.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "WANDB_"))}
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return kept | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | extra
+    ours = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    return kept | ours | extra
 
 
 def asked(*words: str) -> Compare:
