@@ -10,7 +10,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Ray reads this once a process, when it is first used: later a cluster could not be joined.
 os.environ["RAY_AUTH_MODE"] = "token"
-os.environ["RAY_worker_niceness"] = "0"  # workers would starve beside other tests
+os.environ.update(RAY_worker_niceness="0")  # workers would starve beside other tests
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["MPLBACKEND"] = "Agg"
