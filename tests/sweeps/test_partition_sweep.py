@@ -26,7 +26,7 @@ pytestmark = [
 EPOCHS = 240
 
 
-#: The driver notices after five minutes, by a connection that is reset, and charges the trial with it.
+#: The driver notices after five minutes, by a connection that was reset, and charges the trial.
 SHORT = pytest.param(25.0, marks=pytest.mark.xfail(reason="taken for a killed worker", strict=True))
 
 
