@@ -40,7 +40,7 @@ class Hosts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.variables = {auth.MODE_VARIABLE: "token"}
+        self.environment = {auth.MODE_VARIABLE: "token"}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._bridge = self._namespace()
         self._in(self._bridge, "ip", "link", "add", "br0", "type", "bridge")
@@ -121,7 +121,7 @@ class Hosts:
         with output.open("wb") as log:
             popen = subprocess.Popen(
                 (*self._enter(self._hosts[number]), *command),
-                env=environment(RAY_USAGE_STATS_ENABLED="0", **self.variables),
+                env=environment(RAY_USAGE_STATS_ENABLED="0", **self.environment),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

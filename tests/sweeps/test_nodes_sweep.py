@@ -4,7 +4,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sweeps.core.store.compact import read_tables
 from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.series import read_series
+from tests.sweeps.namespaces import Hosts
 from tests.sweeps.nodes import Nodes, nodes, running_nodes  # noqa: F401
 from tests.sweeps.tiny import ROOT, RUN, Process, latest, state_of
 
@@ -37,11 +38,13 @@ def words(epochs: int = EPOCHS) -> list[str]:
 
 
 class Sweep(Process):
-    """A sweep on these nodes."""
+    """A sweep on these nodes; `before` is put in front of its command."""
 
-    def __init__(self, cwd: Path, cluster: Nodes, *more: str) -> None:
-        address = ("--address", cluster.address)
-        super().__init__(cwd, *address, *more, script=SCRIPT, **cluster.environment)
+    def __init__(
+        self, cwd: Path, cluster: Nodes | Hosts, *more: str, before: Sequence[str] = ()
+    ) -> None:
+        words = ("--address", cluster.address, *more)
+        super().__init__(cwd, *words, script=SCRIPT, before=before, **cluster.environment)
 
     @property
     def folder(self) -> Path:

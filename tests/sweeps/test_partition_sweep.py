@@ -12,8 +12,8 @@ from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.series import read_series
 from tests.sweeps.namespaces import can_make_networks, running_hosts
-from tests.sweeps.test_nodes_sweep import SCRIPT, whole, words
-from tests.sweeps.tiny import Process, latest, science, state_of
+from tests.sweeps.test_nodes_sweep import Sweep, whole, words
+from tests.sweeps.tiny import science, state_of
 
 pytestmark = [
     pytest.mark.long,
@@ -36,25 +36,10 @@ def test_a_node_cut_off_for_a_while_costs_no_row_and_adds_none(
 ) -> None:
     with running_hosts() as hosts, contextlib.ExitStack() as stack:
         doomed, _ = hosts.add(), hosts.add()
-        address = ("--address", hosts.address)
-        sweep = Process(
-            tmp_path,
-            *address,
-            *words(EPOCHS),
-            script=SCRIPT,
-            before=hosts.enter_head,
-            **hosts.variables,
-        )
+        sweep = Sweep(tmp_path, hosts, *words(EPOCHS), before=hosts.enter_head)
         stack.callback(sweep.kill)
-
-        def at_work() -> int:
-            if not (tmp_path / "results").exists():
-                return 0
-            trials = state_of(latest(tmp_path, SCRIPT)).trials.values()
-            return sum(t.status == "RUNNING" and bool(t.epochs_done) for t in trials)
-
-        sweep.wait_for(lambda: at_work() == 2, 300)
-        folder = latest(tmp_path, SCRIPT)
+        sweep.wait_for(lambda: len(sweep.running()) == 2, 300)
+        folder = sweep.folder
         with hosts.cut_off(doomed):
             began = time.monotonic()
             hosts.add()  # where the trial can go on
