@@ -2,8 +2,9 @@
 
     python -m benchmarks.offline CHECKPOINT [CHECKPOINT ...] --work FOLDER [--seeds 0 1 2]
 
-A dataset of each checkpoint's task comes from its policy, noisy and random play; then the commands
-of the README run as they stand, for both world models and every seed. Reports returns (20 episodes
+A dataset of each task comes from the policies of its checkpoints (good and early ones, as in a
+replay buffer), noisy and random play; then the commands of the README run as they stand, for both
+world models and every seed. Reports returns (20 episodes
 from unseen starts) beside the data's own, and what fine-tuning does to the world model: the
 correlation of decoded with true reward, and the latent errors, on sequences of a second dataset
 that nothing was trained on. Finished runs in FOLDER are not repeated. Writes
@@ -38,13 +39,13 @@ def command(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "flowpwm", *map(str, words)], check=True)
 
 
-def dataset(source: Path, folder: Path, episodes: int, seed: int) -> Path:
-    """A dataset of the task of `source`, made once."""
+def dataset(sources: list[Path], folder: Path, episodes: int, seed: int) -> Path:
+    """A dataset of the one task of all `sources`, made once."""
     made = folder / "data"
     if not made.exists():
         chunks = folder / "chunks"
-        words = ("make-dataset", chunks, "--checkpoint", source)
-        command(*words, "--episodes", episodes, "--random-share", 0.3, "--seed", seed)
+        words = ("make-dataset", chunks, "--checkpoint", *sources, "--episodes", episodes)
+        command(*words, "--noise", 0.6, "--correlation", 0.8, "--seed", seed)
         command("convert-dataset", chunks, "--out", made)
     return made
 
@@ -91,19 +92,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--episodes", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", nargs="*", default=[], help="key=value, for every training")
     options = parser.parse_args()
     provenance()
+    sources: dict[str, list[Path]] = {}
+    for folder in options.checkpoints:
+        sources.setdefault(checkpoint.load_agent(folder)[0].task, []).append(folder)
     behaviour, chains = {}, []
-    for source in options.checkpoints:
-        task = checkpoint.load_agent(source)[0].task
+    for task, played in sources.items():
         work = options.work / task
-        made = dataset(source, work / "train", options.episodes, seed=0)
-        dataset(source, work / "held_out", max(10, options.episodes // 10), seed=1)
+        made = dataset(played, work / "train", options.episodes, seed=0)
+        dataset(played, work / "held_out", max(10, options.episodes // 10), seed=1)
         summary = read_manifest(made).tasks[task]
         behaviour[task] = {
+            "policies": len(played),
             "episodes": summary.episodes,
             "return_mean": round(summary.return_mean, 1),
             "return_min": round(summary.return_min, 1),

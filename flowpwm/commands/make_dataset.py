@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("episodes", "of each task"),
         ("random_share", "of the episodes that act at random"),
         ("noise", "largest noise on a policy's actions; it runs evenly up from 0"),
+        ("correlation", "of what is random in an action with that of the step before"),
         ("seed", "of start states and noise"),
         ("num_envs", "episodes played side by side"),
         ("chunk_episodes", "in a file, at most"),

@@ -33,13 +33,15 @@ class Recording:
 
     A share of `random_share` of the episodes acts uniformly at random; the others follow a policy
     with Gaussian noise on every action, whose scale runs evenly from 0 to `noise` over the
-    episodes: from aimless to greedy, as a replay buffer holds them.
+    episodes: from aimless to greedy, as a replay buffer holds them. With `correlation` what is
+    random in an action lasts for some steps, which takes a system further than white noise does.
     """
 
     task_set: str = "mt30"
     episodes: int = 1000
     random_share: float = 0.2
     noise: float = 0.3
+    correlation: float = 0.0  # of what is random in an action with that of the step before
     seed: int = 0
     num_envs: int = 64  # episodes played side by side
     chunk_episodes: int = 2000  # a file holds at most so many; memory holds two files
@@ -51,6 +53,7 @@ class Recording:
         for name in ("noise", "seed"):
             at_least(name, getattr(self, name), 0)
         within("random_share", self.random_share, 0.0, 1.0)
+        within("correlation", self.correlation, 0.0, 0.999)
 
 
 class Episodes(NamedTuple):
@@ -121,6 +124,7 @@ class _Player:
 
     def __init__(self, task: str, policies: Sequence[Act], recording: Recording, layout: Layout):
         self.task, self.policies, self.num_threads = task, policies, recording.num_threads
+        self.correlation = recording.correlation
         self.rng = np.random.default_rng((recording.seed, layout.index(task)))
         share = recording.random_share if policies else 1.0
         at_random = round(share * recording.episodes)
@@ -136,12 +140,16 @@ class _Player:
         """Play some of the episodes, side by side."""
         policy, noise = self.policy[episodes], self.noise[episodes, None]
         shape = (len(policy), spec(self.task).action_dim)
+        keep, normal = self.correlation, self.rng.standard_normal(shape)
 
         def act(obs: Float32[np.ndarray, "B o"]) -> Float32[np.ndarray, "B a"]:
-            action = self.rng.uniform(-1.0, 1.0, shape)
+            nonlocal normal
+            # uniform, and correlated as the noise is
+            action = 2.0 * torch.special.ndtr(torch.from_numpy(normal)).numpy() - 1.0
             for i, one in enumerate(self.policies):
                 action[policy == i] = one(obs[policy == i]) if (policy == i).any() else 0.0
-            action += noise * self.rng.standard_normal(shape)
+            action += noise * normal
+            normal = keep * normal + math.sqrt(1 - keep**2) * self.rng.standard_normal(shape)
             return action.clip(-1.0, 1.0).astype(np.float32)
 
         env = make(self.task, len(policy), int(self.rng.integers(2**31)), self.num_threads)

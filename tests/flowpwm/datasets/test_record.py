@@ -115,6 +115,31 @@ def test_behaviour_runs_from_greedy_over_noisy_to_random(tmp_path: Path) -> None
     assert (distance.argsort().diff().abs() > 1).any()  # shuffled
 
 
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_random_actions_stay_uniform_and_last_as_asked(tmp_path: Path, correlation: float) -> None:
+    recording = Recording("point-mass", episodes=64, correlation=correlation)
+    record(tmp_path / "made", {"point-mass": []}, recording)
+    action = joined(chunks_of(tmp_path / "made", "point-mass")).action[:, 1:].double()
+    # each quarter of [-1, 1] is met as often: 8,192 actions, fewer of them independent
+    shares = torch.histc(action, 4, -1.0, 1.0) / action.numel()
+    assert torch.allclose(shares, torch.full((4,), 0.25).double(), atol=0.04)
+    normal = torch.special.ndtri((action + 1) / 2)
+    lagged = torch.corrcoef(torch.stack([normal[:, :-1].flatten(), normal[:, 1:].flatten()]))
+    assert lagged[0, 1].item() == pytest.approx(correlation, abs=0.04)
+
+
+def test_noise_on_a_policy_lasts_as_asked(tmp_path: Path) -> None:
+    def still(obs: np.ndarray) -> np.ndarray:
+        return np.zeros((len(obs), 2), np.float32)
+
+    recording = Recording("point-mass", episodes=64, random_share=0, noise=0.2, correlation=0.9)
+    record(tmp_path / "made", {"point-mass": [still]}, recording)
+    action = joined(chunks_of(tmp_path / "made", "point-mass")).action[:, 1:].double()
+    noisy = action[action.std(dim=(1, 2)) > 0.05]
+    lagged = torch.corrcoef(torch.stack([noisy[:, :-1].flatten(), noisy[:, 1:].flatten()]))
+    assert lagged[0, 1].item() == pytest.approx(0.9, abs=0.04)
+
+
 def test_several_policies_of_a_task_take_turns(tmp_path: Path) -> None:
     def still(obs: np.ndarray) -> np.ndarray:
         return np.zeros((len(obs), 2), np.float32)
