@@ -8,13 +8,14 @@ are shared, as on a cluster with one file system.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -36,9 +37,12 @@ def can_make_networks() -> bool:
 
 
 class Hosts:
-    """A head without CPUs, where the driver runs, and nodes with one CPU each."""
+    """A head without CPUs, where the driver runs, and nodes with one CPU each.
 
-    def __init__(self, folder: Path) -> None:
+    The head tells them `settings` of Ray's.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, int]) -> None:
         self.folder = folder
         self.environment = {auth.MODE_VARIABLE: "token"}
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -47,7 +51,9 @@ class Hosts:
         self._in(self._bridge, "ip", "link", "set", "br0", "up")
         self._hosts: list[int] = []
         self.address = f"{self._plug_in()}:{PORT}"
-        self._start_ray(0, "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
+        told = f"--system-config={json.dumps(settings)}"
+        words = ("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false", told)
+        self._start_ray(0, *words)
 
     def add(self) -> str:
         """One node more, which is up when this returns; its address."""
@@ -140,11 +146,11 @@ class Hosts:
 
 
 @contextlib.contextmanager
-def running_hosts() -> Iterator[Hosts]:
+def running_hosts(settings: Mapping[str, int]) -> Iterator[Hosts]:
     """A head, until the end of the context; nothing of it is left then."""
     folder = Path(tempfile.mkdtemp(prefix="fp"))  # short, for the names of sockets
     auth.ensure_token()
-    hosts = Hosts(folder)
+    hosts = Hosts(folder, settings)
     try:
         yield hosts
     finally:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ray import cloudpickle, tune
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
-from sweeps.core.host.nodes import is_lost
+from sweeps.core.host.nodes import is_elsewhere, is_lost
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.retries import NODE, Retries
 from sweeps.core.store.state import TrialRecord
@@ -44,11 +44,13 @@ class EventCallback(tune.Callback):
         retries: Retries,
         on_error: Callable[[Exception], None],
         is_lost: Callable[[str], bool] = is_lost,
+        is_elsewhere: Callable[[str], bool] = is_elsewhere,
     ) -> None:
         self._recorder = recorder
         self._retries = retries
         self._on_error = on_error
         self._is_lost = is_lost
+        self._is_elsewhere = is_elsewhere
 
     @_guarded
     def on_trial_result(
@@ -81,6 +83,9 @@ class EventCallback(tune.Callback):
             error = error_of(trial)
             if self._is_node_lost(record, error):
                 self._node_lost(record)
+            elif self._is_cut_off(record, error):
+                text = f"the connection to node {record.node} broke"
+                self._retries.died(record.trial_id, NODE, text)
             else:
                 self._retries.died(record.trial_id, classify(error), describe(error))
 
@@ -94,6 +99,13 @@ class EventCallback(tune.Callback):
         if getattr(error, "preempted", False) or any(word in str(error) for word in _NODE_WORDS):
             return True
         return record.node_id is not None and self._is_lost(record.node_id)
+
+    def _is_cut_off(self, record: TrialRecord, error: BaseException | None) -> bool:
+        """Whether only the way to the worker broke, as far as Ray knows."""
+        # Between processes of one node nothing breaks: there it is a death of which Ray has not
+        # heard yet.
+        unheard = isinstance(error, ActorUnavailableError)
+        return unheard and record.node_id is not None and self._is_elsewhere(record.node_id)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that we never do: we resume from our events.

@@ -200,6 +200,13 @@ def is_lost(node_id: str) -> bool:
     return False
 
 
+def is_elsewhere(node_id: str) -> bool:
+    """Whether it is another node than the one that this process runs on."""
+    import ray
+
+    return ray.get_runtime_context().get_node_id() != node_id
+
+
 def answers(host: str, port: int) -> bool:
     """Whether somebody listens there."""
     try:

@@ -1,7 +1,8 @@
-"""Settings that Ray and Tune read from the environment, alike in every process of a sweep."""
+"""Settings of Ray and Tune, alike in every process of a sweep."""
 
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing of size goes through it
 PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
+#: Variables, read from the environment.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -18,4 +19,11 @@ SETTINGS = {
     "MALLOC_ARENA_MAX": "2",
     # How long a worker that is taken over may need to leave its last trial.
     PATIENCE: "60",
+}
+#: What the head tells every process of a cluster (`ray start --head --system-config`). With Ray's
+#: own 300 s and 20 s a node that is cut off for half a minute costs its trials their connections,
+#: which is noticed after five minutes.
+SYSTEM_CONFIG = {
+    "grpc_client_keepalive_time_ms": 30_000,  # a client asks so often whether its server is there
+    "grpc_keepalive_timeout_ms": 60_000,  # a server waits so long for a client's answer
 }

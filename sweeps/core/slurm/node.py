@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import psutil
 from sweeps.core.host import machine
 from sweeps.core.host.ports import NoPorts, PortBlock, claim_block
 from sweeps.core.host.processes import adopt_orphans, end_processes
-from sweeps.core.host.ray_settings import OBJECT_STORE_BYTES, SETTINGS
+from sweeps.core.host.ray_settings import OBJECT_STORE_BYTES, SETTINGS, SYSTEM_CONFIG
 from sweeps.core.slurm.job import PID, TOKEN, Head, Job, JobError
 from sweeps.core.store.durable import write_atomic
 
@@ -98,9 +99,11 @@ def ray_start(job: Job, block: PortBlock, ip: str, temp: Path, address: str | No
     cpus = min(machine.usable_cpus(), job.cpus or sys.maxsize, most)
     memory = min(machine.usable_memory_bytes(), job.memory_bytes or sys.maxsize)
     memory -= machine.HEAD_BYTES if head else NODE_BYTES
+    settings = f"--system-config={json.dumps(SYSTEM_CONFIG)}"
+    as_head = ("--head", f"--dashboard-host={_LOOPBACK}", settings)
     return [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
-        *(("--head", f"--dashboard-host={_LOOPBACK}") if head else (f"--address={address}",)),
+        *(as_head if head else (f"--address={address}",)),
         f"--node-ip-address={ip}",
         *(f"--{name}={block.port(name)}" for name in services),
         f"--min-worker-port={block.workers.start}",

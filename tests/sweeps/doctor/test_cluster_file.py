@@ -1,5 +1,7 @@
 """cluster.yaml is what Ray takes, and the doctor finds what Ray lets through."""
 
+import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 import yaml
 
 from sweeps.core.doctor.__main__ import check_cluster, main
+from sweeps.core.host.ray_settings import SYSTEM_CONFIG
 
 ROOT = Path(__file__).parents[3]
 
@@ -53,6 +56,13 @@ def test_our_head_runs_no_trial_and_spot_goes_before_on_demand() -> None:
     assert types["gpu_spot"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert "InstanceMarketOptions" not in types["gpu_on_demand"]["node_config"]
     assert types["gpu_spot"]["priority"] > types["gpu_on_demand"]["priority"]
+
+
+def test_our_head_tells_its_cluster_what_a_job_of_slurm_does() -> None:
+    commands = yaml.safe_load((ROOT / "cluster.yaml").read_text())["head_start_ray_commands"]
+    words = shlex.split(commands[-1])
+    (told,) = [word for word in words if word.startswith("--system-config=")]
+    assert json.loads(told.partition("=")[2]) == SYSTEM_CONFIG
 
 
 def nodes(config: dict[str, Any]) -> dict[str, Any]:

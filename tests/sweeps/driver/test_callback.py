@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.tune.schedulers import TrialScheduler
 
 from sweeps.core.driver.callback import EventCallback, classify, describe, error_of
@@ -23,6 +23,7 @@ from sweeps.core.store.events import EventLog, read_events
 from sweeps.core.worker.jobs import make_job
 from tests.sweeps.tiny import PLAN
 
+HERE = "0001"  # the driver's node
 EVALUATED = {"kind": "evaluated", "attempt": 1, "epoch": 10, "env_steps": 10**9, "score": 1.0}
 
 
@@ -43,7 +44,11 @@ class Setting:
         )
         self.lost_nodes: set[str] = set()
         self.callback = EventCallback(
-            self.recorder, retries, self.errors.append, self.lost_nodes.__contains__
+            self.recorder,
+            retries,
+            self.errors.append,
+            self.lost_nodes.__contains__,
+            lambda node_id: node_id != HERE,
         )
 
     def of(self, plan: Plan, folder: Path, error: Exception | None = None) -> Any:
@@ -235,6 +240,21 @@ def test_a_death_on_a_node_that_lives_is_the_trials(setting: Setting, tmp_path: 
     setting.error(setting.of(setting.plan, tmp_path, RayActorError(error_msg="The actor died")))
     (paused,) = [e for e in read_events(tmp_path) if e["event"] == "interrupted"]
     assert paused["cause"] == "killed"
+
+
+@pytest.mark.parametrize(("node_id", "cause"), [("ab12", "node"), (HERE, "killed")])
+def test_a_broken_connection_is_the_networks_if_there_is_a_network(
+    setting: Setting, tmp_path: Path, node_id: str, cause: str
+) -> None:
+    setting.result(EVALUATED | {"kind": "started", "node": "gpu7", "node_id": node_id})
+    error = ActorUnavailableError("RpcError: Connection reset by peer", b"a" * 16)
+    setting.error(setting.of(setting.plan, tmp_path, error))
+    (paused,) = [e for e in read_events(tmp_path) if e["event"] == "interrupted"]
+    assert paused["cause"] == cause
+    if cause == "node":
+        told = "the connection to node gpu7 broke; goes on from its last checkpoint"
+        assert paused["message"] == told
+    assert setting.errors == []
 
 
 def test_a_worker_that_ray_kills_for_memory_goes_to_the_ladder(

@@ -9,6 +9,7 @@ import pytest
 
 from sweeps.core.host import machine
 from sweeps.core.host.ports import PortBlock
+from sweeps.core.host.ray_settings import SYSTEM_CONFIG
 from sweeps.core.slurm import __main__ as slurm
 from sweeps.core.slurm import node as slurm_node
 from sweeps.core.slurm.job import Head, Job, JobError
@@ -147,6 +148,8 @@ def test_a_node_has_the_cpus_and_the_memory_of_the_job_and_not_of_the_machine() 
     cpus = min(machine.usable_cpus(), len(BLOCK.workers) - slurm_node.SPARE_WORKERS)
     assert f"--num-cpus={cpus}" in command
     assert "--dashboard-host=127.0.0.1" in command
+    (told,) = [word for word in command if word.startswith("--system-config=")]
+    assert json.loads(told.partition("=")[2]) == SYSTEM_CONFIG
 
 
 def test_every_option_is_one_that_ray_knows() -> None:
