@@ -1,15 +1,16 @@
 """World models on the same data: errors ahead, and whether they foresee what an action changes.
 
-    python -m benchmarks.world_models CHECKPOINT --work FOLDER [--updates 1500] [--seeds 0 1 2]
+    python -m benchmarks.world_models CHECKPOINT [CHECKPOINT ...] --work FOLDER [--seeds 0 1 2]
 
-A dataset of the checkpoint's task comes from its policy, noisy and random play. Every variant
-trains on it with every seed, and is then judged on a second dataset that nothing was trained on by
-`flowpwm.diagnostics`, 1 and 16 steps ahead, and in the simulator: from 512 states that the noisy
-policy reaches, its actions of the next steps are replayed with a constant push to one side and to
-the other. `effect_H` is the correlation, over states, of the true difference between both sums of H
-rewards with the predicted one. A policy that learns inside the model climbs this difference, so a
-model can predict rewards well and still be useless to it. Also the CPU time of an update. Prints
-means over seeds; writes benchmarks/results/world_models_<task>.json.
+A dataset of the checkpoints' one task comes from their policies, noisy and random play. Every
+variant trains on it with every seed, and is then judged on a second dataset that nothing was
+trained on by `flowpwm.diagnostics`, 1 and 16 steps ahead, and in the simulator: from 512 states
+that the last checkpoint's policy reaches with noise, its actions of the next steps are replayed
+with a constant push to one side and to the other. `effect_H` is the correlation, over states, of
+the true difference between both sums of H rewards with the predicted one. A policy that learns
+inside the model climbs this difference, so a model can predict rewards well and still be useless to
+it. Also the CPU time of an update. Prints means over seeds; writes
+benchmarks/results/world_models_<task>.json.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def fit(task: str, words: str, seed: int, updates: int, data: Path) -> tuple[Wor
 def main() -> None:
     """Make the data, fit and judge every variant, print the means, write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--updates", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -147,10 +148,10 @@ def main() -> None:
     options = parser.parse_args()
     provenance()
     torch.set_num_threads(1)
-    config, agent = checkpoint.load_agent(options.checkpoint)
+    config, agent = checkpoint.load_agent(options.checkpoints[-1])
     work = options.work / config.task
-    data = dataset(options.checkpoint, work / "train", 200, seed=0)
-    held_out = dataset(options.checkpoint, work / "held_out", 20, seed=1)
+    data = dataset(options.checkpoints, work / "train", 400, seed=0)
+    held_out = dataset(options.checkpoints, work / "held_out", 40, seed=1)
     unseen = open_dataset(held_out, config.covered_tasks, config.task_names, "cpu")
     sequences = unseen.sample(2048, AHEAD, torch.Generator().manual_seed(0))
     futures = [push(config, agent, after, seed=31) for after in REACHED_AFTER]
