@@ -19,6 +19,7 @@ from analysis.overall import conclusions, overall
 from analysis.registry import registry
 from analysis.report import report
 from analysis.scores import trial_scores
+from analysis.standings import is_alone, standings
 from analysis.status import counts, status
 from analysis.summarize import failures, summarize
 from analysis.verdict import headline, overall_sentence, sentence
@@ -36,6 +37,7 @@ __all__ = [
     "differences",
     "failures",
     "headline",
+    "is_alone",
     "load",
     "looks",
     "note",
@@ -46,6 +48,7 @@ __all__ = [
     "report",
     "seed_curves",
     "sentence",
+    "standings",
     "status",
     "summarize",
     "trial_scores",

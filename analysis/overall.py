@@ -26,6 +26,7 @@ from analysis.compare import (
 )
 from analysis.load import Frames
 from analysis.scores import WINDOW, scale_of
+from analysis.standings import ALONE, is_alone
 from analysis.verdict import headlines, overall_sentence
 from sweeps.core.reference.margins import MEAN_MARGIN, margin_of
 
@@ -89,7 +90,10 @@ def conclusions(
     **options: Any,
 ) -> list[str]:
     """What the sweep says in sentences: one a candidate, then one over all tasks. `options` are
-    those of `overall`. Raises InputError as `compare`."""
+    those of `overall`. Of a sweep with one arm: that nothing is compared. Raises InputError as
+    `compare`."""
+    if is_alone(frames):
+        return [ALONE]
     table = compare(frames, baseline, candidates, **options)
     together = overall(frames, baseline, candidates, **options)
     return [*headlines(table), *(overall_sentence(row) for _, row in together.iterrows())]

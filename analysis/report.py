@@ -15,6 +15,7 @@ from analysis.figures.style import svg
 from analysis.load import Frames
 from analysis.overall import overall
 from analysis.scores import WINDOW
+from analysis.standings import ALONE, is_alone
 from analysis.status import counts
 from analysis.verdict import headlines, number, overall_sentence
 from sweeps.core.reference.margins import MEAN_MARGIN
@@ -118,7 +119,7 @@ def _verdict(view: View) -> str:
     kind = found.pop() if len(found) == 1 else ""
     score = f"mean of the last {view.window} evaluations of {view.score}"
     note = page.paragraph(f"Score: {score}. How it is decided stands below the table.", "meta")
-    lines = headlines(view.comparison)
+    lines = [ALONE] if is_alone(view.frames) else headlines(view.comparison)
     lines += [overall_sentence(row) for _, row in view.together.iterrows()]
     text = "".join(page.paragraph(line) for line in lines)
     return f'<div class="verdict {kind}">{text}</div>{note}'

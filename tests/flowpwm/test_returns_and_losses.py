@@ -239,6 +239,49 @@ def test_the_actor_gradient_equals_finite_differences(
         assert float(gradient[index]) == pytest.approx(slope, rel=1e-4, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("mlp", {}),
+        ("flow", {"chart": "logits"}),
+        ("flow", {"chart": "simplex"}),
+        ("flow", {"chart": "simplex", "integrator": "heun", "substeps": 2}),
+    ],
+)
+def test_every_action_is_credited_for_all_that_follows_from_it(
+    kind: str, options: dict[str, object]
+) -> None:
+    """Gradients of the loss over a plan of actions equal finite differences, in float64."""
+    torch.manual_seed(0)
+    tasks = tasks_of((3, 2), terminates=True)
+    model = make_world_model(WORLD_MODELS[kind].config(**SIZES, **options), tasks).double()
+    critic = Critic(CriticConfig(units=(8,)), 16).double()
+    for parameter in (*model.parameters(), *critic.parameters()):
+        torch.nn.init.normal_(parameter, std=0.4)
+    policy = make_policy(POLICIES["gaussian"].config(units=(8,)), 16, 2).double()
+    policy.pre_tanh = lambda z, e, noise: noise  # what it is given is what it does
+    e = model.embed(one_task(3))
+    z = model.encode(torch.randn(3, 3, dtype=torch.float64), e).detach()
+    plan = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
+
+    def loss() -> torch.Tensor:
+        mask = torch.ones(3, 2, dtype=torch.float64)
+        return actor_loss(imagine(model, policy, z, e, mask, plan, "raw", 0.99), critic, 1.7)[0]
+
+    (gradient,) = torch.autograd.grad(loss(), [plan])
+    slopes = torch.zeros_like(gradient)
+    with torch.no_grad():
+        for index in np.ndindex(*plan.shape):
+            ends = []
+            for step in (1e-6, -1e-6):
+                plan[index] += step
+                ends.append(float(loss()))
+                plan[index] -= step
+            slopes[index] = (ends[0] - ends[1]) / 2e-6
+    assert torch.allclose(gradient, slopes, rtol=1e-4, atol=1e-8)
+    assert gradient.abs().amin() > 1e-6  # none is there for nothing
+
+
 def small_model(terminates: bool = False) -> WorldModel:
     torch.manual_seed(0)
     tasks = tasks_of((3, 2), terminates=terminates)

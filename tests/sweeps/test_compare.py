@@ -107,6 +107,16 @@ def test_arms_are_chosen_added_and_changed_by_word() -> None:
     assert asked("arms=[flow,flow_v2]", "baseline=flow_v2").baseline == "flow_v2"
 
 
+def test_one_arm_may_run_by_itself() -> None:
+    sweep = asked("arms=[flow]")
+    assert (sweep.baseline, sweep.candidates) == ("flow", ())
+    checked = check(sweep)
+    findings = lint(sweep, checked)
+    assert not [finding for finding in findings if finding.rule == "power"]
+    page = start_page(sweep, checked.with_findings(*findings), 2, "(dry run)")
+    assert "baseline   flow: flow" in page
+
+
 def test_a_last_name_is_enough_where_only_one_key_has_it() -> None:
     assert asked("tau_sampling=midpoint").fixed == {"world_model.tau_sampling": "midpoint"}
     with pytest.raises(UsageError, match=r"'units' is short for .*world_model\.units"):
@@ -134,7 +144,6 @@ REFUSED = {
         ["arms.copy=flow"],
         "flow (task=point-mass) and copy (task=point-mass) are the same configuration",
     ),
-    "one arm": (["arms=[mlp]"], "a comparison needs at least two arms, got mlp"),
     "no baseline": (["arms=[flow,coarse]"], "baseline 'mlp' is none of the arms flow, coarse"),
     "an unknown baseline": (["baseline=mpl"], "unknown baseline 'mpl'"),
     "an unknown arm": (["arms=[mlp,folw]"], "unknown arm or preset 'folw'"),

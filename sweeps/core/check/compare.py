@@ -47,8 +47,8 @@ def _wrong_rules(sweep: Compare, many: bool) -> Iterator[str]:
             f"baseline {sweep.baseline!r} is none of the arms {', '.join(sweep.arms)}: "
             "name one of them with baseline=..."
         )
-    if len(sweep.arms) < 2:
-        yield f"a comparison needs at least two arms, got {', '.join(sweep.arms) or 'none'}"
+    if not sweep.arms:
+        yield "a comparison needs an arm, got none"
     try:
         known = known_keys(sweep)
     except ConfigError as error:

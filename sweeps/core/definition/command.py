@@ -16,6 +16,7 @@ from flowpwm.envs.tasks import TASK_SETS, task_set
 from flowpwm.settings_file import Given, read_settings
 from sweeps.core.definition.asked import Asked
 from sweeps.core.definition.axes import Range, last_name
+from sweeps.core.definition.compare import Compare
 from sweeps.core.definition.options import Options, split
 from sweeps.core.definition.settings import SEEDS, UsageError, more_seeds, settings_of
 from sweeps.core.definition.sweep import Sweep
@@ -63,6 +64,8 @@ def parse(
             problems.append(f"{key} is set, but arms={asked['arms'].content} leaves it out")
     if problems:
         raise UsageError(*dict.fromkeys(problems))
+    if isinstance(sweep, Compare) and len(sweep.arms) == 1 and "baseline" not in asked:
+        sweep = dataclasses.replace(sweep, baseline=next(iter(sweep.arms)))
     return sweep, dataclasses.replace(options, given=given)
 
 

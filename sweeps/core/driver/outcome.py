@@ -66,11 +66,12 @@ def _verdict(sweep: Sweep, folder: Path, shown: Path, state: SweepState) -> list
     ]
     done = {trial.arm for trial in confirmed}
     lines = []
-    if sweep.baseline in done and done & set(sweep.candidates):
+    if sweep.baseline in done and (done & set(sweep.candidates) or len(sweep.arms) == 1):
         seeds = ", ".join(str(seed) for seed in sweep.confirm.seeds if seed not in spent)
         lines.append(f"RESULT on test seeds {seeds}")
         lines += [parts.row("", text) for text in analysis.conclusions(frames, sweep.baseline)]
         lines += [parts.row("WARN", text) for text in analysis.looks(frames)]
+        lines += [parts.row("arm", text, indent=2) for text in analysis.standings(frames)]
     else:
         lines.append("RESULT none: baseline and a candidate need a completed trial on a test seed")
     winner = next((t for t in confirmed if t.arm in sweep.candidates), None)

@@ -37,6 +37,8 @@ def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> I
     if n < FEWEST_SEEDS:
         return  # there is no interval at all
     comparisons = sum(plan.arm != sweep.baseline for plan in checked.plans)
+    if not comparisons:
+        return  # one arm by itself
     holm = f", before Holm's correction over {comparisons}" if comparisons > 1 else ""
     weak: list[tuple[float, str]] = []
     unknown = []

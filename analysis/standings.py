@@ -1,0 +1,39 @@
+"""Where every arm stands by itself, in sentences: its score, how steady it is, what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.cells import by_config
+from analysis.load import Frames
+from analysis.summarize import summarize
+from analysis.verdict import MANY, interval, number
+
+ALONE = "One arm: nothing is compared."
+
+
+def standings(frames: Frames, most: int = MANY) -> list[str]:
+    """A line for each configuration of the confirm stage that has a result, at most `most`."""
+    table = summarize(frames)
+    table = table[(table["stage"] == "confirm") & (table["n"] > 0)]
+    at = by_config(frames)
+    lines = [_standing(row, at[row["config_id"]]) for row in table.head(most).to_dict("records")]
+    more = len(table) - most
+    return [*lines, f"and {more} more, which stand in the report"] if more > 0 else lines
+
+
+def _standing(row: Mapping[str, Any], at: str) -> str:
+    name = f"{row['arm']} {at}".strip()
+    bounds = interval(row["lo"], row["hi"], sign=False)
+    score = " ".join(filter(None, [number(row["est"]), bounds]))
+    device, hours = ("GPU-", row["gpu_hours"]) if row["gpu_hours"] else ("", row["wall_hours"])
+    return (
+        f"{name} on {row['task']}: {score} (n={row['n']}), final/peak {row['final_peak']:.2f}, "
+        f"collapsed {row['collapsed']}/{row['n']}, {number(hours)} {device}hours a run"
+    )
+
+
+def is_alone(frames: Frames) -> bool:
+    """Whether the sweep has one arm, so that nothing is compared."""
+    return len(frames.spec.get("arms", ())) == 1
