@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import pandas as pd
 
 from analysis.cells import by_config
 from analysis.load import Frames
@@ -18,12 +17,13 @@ def standings(frames: Frames, most: int = MANY) -> list[str]:
     table = summarize(frames)
     table = table[(table["stage"] == "confirm") & (table["n"] > 0)]
     at = by_config(frames)
-    lines = [_standing(row, at[row["config_id"]]) for row in table.head(most).to_dict("records")]
+    rows = (row for _, row in table.head(most).iterrows())
+    lines = [_standing(row, at[row["config_id"]]) for row in rows]
     more = len(table) - most
     return [*lines, f"and {more} more, which stand in the report"] if more > 0 else lines
 
 
-def _standing(row: Mapping[str, Any], at: str) -> str:
+def _standing(row: pd.Series, at: str) -> str:
     name = f"{row['arm']} {at}".strip()
     bounds = interval(row["lo"], row["hi"], sign=False)
     score = " ".join(filter(None, [number(row["est"]), bounds]))

@@ -35,7 +35,10 @@ PUBLISHED = {
     "cheetah-run": 844.4,
 }
 # What a world model is worth besides the return, at the last report.
-MODEL_METRICS = ("latent_error_1", "latent_error_h", "latent_movement", "reward_correlation")
+MODEL_METRICS = (
+    *("latent_error_1", "latent_error_h", "latent_movement"),
+    *("reward_error", "reward_error_h", "reward_correlation"),
+)
 
 
 def trained(frames: Frames) -> dict[str, Any]:

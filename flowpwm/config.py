@@ -226,6 +226,11 @@ class RunConfig:
             )
         if not mode.online and not self.dataset:
             raise ConfigError(f"dataset must be set in mode {self.mode}: the folder of a dataset")
+        if self.patience and not mode.trains_policy:
+            raise ConfigError(
+                f"patience must be 0 in mode {self.mode}, got {self.patience}: it waits for a "
+                "better score, and a run without a policy has none"
+            )
         if mode.init == "required" and not self.init_world_model:
             raise ConfigError(
                 f"init_world_model must be set in mode {self.mode}: the folder of a world model"

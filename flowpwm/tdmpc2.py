@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from flowpwm.checks import ConfigError
+from flowpwm.datasets.published import PUBLISHED
 from flowpwm.envs import UnknownTask
-from flowpwm.envs.tasks import TaskSet, task_set
+from flowpwm.envs.tasks import TASK_SETS, TaskSet, task_set
 from flowpwm.storage import CheckpointError
 from flowpwm.world_models.mlp import MLPWorldModel, MLPWorldModelConfig
 
@@ -62,6 +63,12 @@ def read(path: Path, tasks: str) -> PublishedModel:
     the file is damaged, of no known layout, or holds anything but an MLP world model for these
     tasks; the message is one line with what was found and what was expected.
     """
+    if tasks in PUBLISHED and tasks not in TASK_SETS:
+        missing = len(PUBLISHED[tasks].names) - len(PUBLISHED[tasks].known)
+        raise CheckpointError(
+            f"tasks: {tasks} has {missing} tasks without an environment here; weights are read for "
+            f"{', '.join(TASK_SETS)}, a task, or tasks joined by '+'"
+        )
     try:
         covered = task_set(tasks)
     except (UnknownTask, ValueError) as error:

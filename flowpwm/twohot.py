@@ -28,9 +28,9 @@ def encode(x: Float[Tensor, "*batch"], num_bins: int) -> Float[Tensor, "*batch b
     """Spread symlog(x) over its two neighbouring bins in proportion; clamped at both ends."""
     position = (symlog(x).clamp(LOW, HIGH) - LOW) * ((num_bins - 1) / (HIGH - LOW))
     # The last bin has no right neighbour: its whole weight goes to the right end of the last pair.
-    lower = position.floor().clamp(max=num_bins - 2)
-    weight = (position - lower).unsqueeze(-1)
-    index = lower.long().unsqueeze(-1)
+    # A NaN has some bin as well, and stays in the weights: the loss shows it.
+    index = position.long().clamp(0, num_bins - 2).unsqueeze(-1)
+    weight = position.unsqueeze(-1) - index
     target = torch.zeros(*x.shape, num_bins, dtype=x.dtype, device=x.device)
     return target.scatter(-1, index, 1 - weight).scatter(-1, index + 1, weight)
 

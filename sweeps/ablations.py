@@ -2,7 +2,8 @@
 
     python sweeps/ablations.py [arms=[flow,mse_broadcast]] [task=NAME] [key=value ...] [--dry-run]
 
-`early_reward` needs a task that offers it, such as ant.
+`as_before` is what earlier runs had, all of it together. `early_reward` needs a task that offers
+it, such as ant.
 """
 
 import sys
@@ -20,6 +21,12 @@ SWEEP = Compare(
         "simnorm_velocity": (
             "flow world_model.chart=simplex world_model.velocity_head=simnorm"
             " world_model.project_velocity=false world_model.retraction=none"
+        ),
+        "as_before": (
+            "flow world_model.reward_loss=mse_broadcast"
+            " world_model.chart=simplex world_model.velocity_head=simnorm"
+            " world_model.project_velocity=false world_model.retraction=none"
+            " world_model.reconstruction_weight=0 world_model.observation_transform=none"
         ),
         "symlog_reward": "flow actor_reward_space=symlog",
         "early_reward": "flow reward_timing=pre_step",

@@ -2,8 +2,8 @@
 
     python sweeps/flow_variants.py [arms=[flow,simplex]] [task=NAME] [key=value ...] [--dry-run]
 
-`matching_only` and `rollout_only` leave one of the two dynamics losses out, `matched_alike` weighs
-both alike.
+`no_decoder` leaves the encoder without the reconstruction that anchors it. `matching_only` and
+`rollout_only` leave one of the two dynamics losses out, `matched_alike` weighs both alike.
 """
 
 import sys
@@ -24,6 +24,7 @@ SWEEP = Compare(
         "matched_alike": "flow world_model.flow_matching_weight=1",
         "matching_only": "flow world_model.wm_rollout_weight=0 world_model.flow_matching_weight=1",
         "rollout_only": "flow world_model.flow_matching_weight=0",
+        "no_decoder": "flow world_model.reconstruction_weight=0",
         "matched_in_rollout": "flow world_model.consistency=rollout",
     },
     baseline="flow",

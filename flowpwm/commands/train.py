@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -21,17 +22,18 @@ from flowpwm.report import Report
 from flowpwm.state import TrainState
 from flowpwm.train import train
 
+REPORTS = "reports.jsonl"
 HELP = "train one configuration; resumes from --out"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Settings, and where results go."""
     add_settings(parser)
-    parser.add_argument("--out", type=Path, help="folder for checkpoints and reports.jsonl")
+    parser.add_argument("--out", type=Path, help=f"folder for checkpoints and {REPORTS}")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, print every evaluation, keep what --out asks for."""
+    """Train, print every evaluation; with --out keep every report, and checkpoints."""
     config = parse_settings(options.settings, options.config)
     require_memory(config)
     torch.set_num_threads(config.num_threads)
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if last is not None and checkpoint.exists(last):
         state = checkpoint.load(last, config)
         print(f"resuming {last} at epoch {state.epoch}")
+        _forget_after(state.epoch, options.out / REPORTS)
     else:
         state = TrainState.start(config)
     stopping: list[int] = []
@@ -54,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(name, lambda number, _frame: stopping.append(number))
     print(f"{config_id(config)} seed {config.seed}: {config.task}, {config.epochs} epochs")
     for report in train(state, should_stop=lambda: bool(stopping)):
+        if options.out:
+            _write_row(report, options.out / REPORTS)
         if report.epoch % config.evaluation.every and report.epoch < config.epochs:
             continue
         _show(report)
@@ -71,12 +76,26 @@ def run(options: argparse.Namespace) -> int:
     return INTERRUPTED
 
 
-def _keep(state: TrainState, report: Report, out: Path) -> None:
+def _forget_after(epoch: int, reports: Path) -> None:
+    """Drop rows of what is trained once more: they were newer than the checkpoint."""
+    if reports.exists():
+        rows = reports.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A row that was cut off by a kill has no end, and is the newest.
+        kept = [row for row in rows if row.endswith("\n") and json.loads(row)["epoch"] <= epoch]
+        whole = reports.with_name(f".{reports.name}.tmp")
+        whole.write_text("".join(kept), encoding="utf-8")
+        os.replace(whole, reports)
+
+
+def _write_row(report: Report, reports: Path) -> None:
     row = {"epoch": report.epoch, "env_steps": report.env_steps, "score": report.score}
     row["returns"] = {e.task: e.returns.tolist() for e in report.evaluations}
     row["lengths"] = {e.task: e.lengths.tolist() for e in report.evaluations}
-    with (out / "reports.jsonl").open("a", encoding="utf-8") as file:
+    with reports.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row | dict(report.metrics)) + "\n")
+
+
+def _keep(state: TrainState, report: Report, out: Path) -> None:
     checkpoint.save(state, out / "last")
     if report.is_best or not MODES[state.config.mode].trains_policy:
         checkpoint.save(state, out / "best", resumable=False)

@@ -102,6 +102,11 @@ def record(
     layout = layout_of(recording.task_set)
     players = {task: _Player(task, acts, recording, layout) for task, acts in policies.items()}
     lengths = {task: spec(task).episode_length for task in players}
+    if enders := [task for task in players if spec(task).terminates]:
+        raise DatasetError(
+            f"{', '.join(enders)}: episodes can end before their time, and chunk files hold whole "
+            "ones only"
+        )
     if len(set(lengths.values())) != 1:
         raise DatasetError(f"one dataset holds episodes of one length, got {lengths}")
     rows = len(players) * recording.episodes * (max(lengths.values()) + 1)

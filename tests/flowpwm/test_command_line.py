@@ -40,14 +40,26 @@ def signals_as_before() -> Iterator[None]:
 def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "reports.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [2, 4]
-    assert [len(row["returns"]["point-mass"]) for row in rows] == [2, 2]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert [len(row["returns"].get("point-mass", ())) for row in rows] == [0, 2, 0, 2]
     assert main(["evaluate", str(tmp_path / "best"), "--episodes", "3"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1].startswith("point-mass (policy): return mean ")
     assert "over 3 episodes of mean length 64; " in printed and printed.endswith("% solved\n")
     assert main(["evaluate", str(tmp_path)]) == 2
     assert f"did you mean {tmp_path / 'best'}?" in capsys.readouterr().err
+
+
+def test_every_report_is_kept_once_also_after_a_kill(tmp_path: Path) -> None:
+    words = ["train", *TINY, "--out", str(tmp_path)]
+    assert main(words) == 0
+    reports = tmp_path / "reports.jsonl"
+    rows = [json.loads(line) for line in reports.read_text().splitlines()]
+    # Killed in epoch 6, after the report of 5 and in the middle of that of 6.
+    with reports.open("a") as file:
+        file.write(json.dumps(rows[-1] | {"epoch": 5}) + "\n" + '{"epoch": 6, "env_')
+    assert main(words) == 0
+    assert [json.loads(line) for line in reports.read_text().splitlines()] == rows
 
 
 def test_every_episode_of_an_evaluation_can_be_kept(
@@ -173,7 +185,7 @@ def test_a_run_whose_patience_ends_says_so_and_is_done_when_asked_again(
     assert main(words) == 0
     assert "stopped early: no better score in 1 evaluations" in capsys.readouterr().out
     rows = (tmp_path / "reports.jsonl").read_text()
-    assert [json.loads(line)["epoch"] for line in rows.splitlines()] == [2, 4]
+    assert [json.loads(line)["epoch"] for line in rows.splitlines()] == [1, 2, 3, 4]
     assert main(words) == 0
     assert f"resuming {tmp_path / 'last'} at epoch 4" in capsys.readouterr().out
     assert (tmp_path / "reports.jsonl").read_text() == rows
@@ -241,8 +253,8 @@ def test_a_world_model_is_pretrained_and_a_policy_learns_in_it(
     assert main(["train", *words, "mode=pretrain", "--out", str(model)]) == 0
     assert "return -" in capsys.readouterr().out
     rows = [json.loads(line) for line in (model / "reports.jsonl").read_text().splitlines()]
-    assert [(row["epoch"], row["env_steps"]) for row in rows] == [(2, 0), (4, 0)]
-    assert [(row["returns"], row["score"]) for row in rows] == [({}, None)] * 2
+    assert [(row["epoch"], row["env_steps"]) for row in rows] == [(n, 0) for n in (1, 2, 3, 4)]
+    assert [(row["returns"], row["score"]) for row in rows] == [({}, None)] * 4
 
     assert main(["evaluate", str(model / "best")]) == 2
     error = capsys.readouterr().err

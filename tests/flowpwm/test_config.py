@@ -170,6 +170,11 @@ def test_every_preset_composes_with_every_task_that_it_covers(preset: str) -> No
             r"at most wm_batch_size \(256\) and actor_batch_size \(64\), got 65",
         ),
         ("point-mass", {"patience": -1}, "patience must be at least 0, got -1"),
+        (
+            "point-mass",
+            {"mode": "pretrain", "dataset": "x", "patience": 3},
+            "patience must be 0 in mode pretrain, got 3",
+        ),
         ("point-mass", {"optim.decay_start": 1.0}, r"optim.decay_start must lie in \[0.0, 0.99\]"),
         ("point-mass", {"world_model.reward_loss": "mse"}, "unknown world_model.reward_loss 'mse'"),
         (

@@ -318,6 +318,7 @@ def test_sizes_of_other_tasks_are_refused_with_those_found_and_expected(
         ("cartpole-swingup+reacher-easy+cartpole-balance", "24 observation components; expected 6"),
         ("walker-stand", "3 tasks; expected 1, those of walker-stand"),
         ("walker-stnd", "unknown task 'walker-stnd'"),
+        ("mt80", "mt80 has 50 tasks without an environment here"),
     ):
         with pytest.raises(CheckpointError, match=message):
             tdmpc2.read(file, tasks)

@@ -376,7 +376,20 @@ def test_evaluation_statistics_worked_by_hand() -> None:
     assert Evaluation("t", np.array([7.0]), np.array([1]), "p").std == 0.0
 
 
-def test_nothing_hides_a_number_that_is_not_finite() -> None:
-    sources = sorted((ROOT / "flowpwm").rglob("*.py"))
-    assert len(sources) > 30
+@pytest.mark.parametrize("kind", WORLD_MODELS)
+@pytest.mark.parametrize("field", ["obs", "next_obs", "reward"])
+def test_a_number_that_is_not_finite_is_not_hidden_wherever_it_was_stored(
+    kind: str, field: str
+) -> None:
+    state = TrainState.start(tiny(f"point-mass {kind}"))
+    epochs = train(state)
+    next(iter(epochs))
+    getattr(state.experience, field)[0] = float("nan")  # a whole row, that many batches meet
+    with pytest.raises(Diverged, match=r"(loss|grad)/(world_model|actor) is nan in epoch"):
+        list(epochs)
+
+
+def test_nothing_replaces_a_number_that_is_not_finite() -> None:
+    sources = [path for top in ("flowpwm", "sweeps") for path in (ROOT / top).rglob("*.py")]
+    assert len(sources) > 100
     assert [path.name for path in sources if "nan_to_num" in path.read_text()] == []

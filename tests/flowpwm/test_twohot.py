@@ -46,3 +46,11 @@ def test_regressing_logits_to_a_scalar_would_blind_the_actor() -> None:
     """The defect that cross-entropy is here to prevent: equal logits decode to 0 whatever r is."""
     equal = torch.full((4, 101), 1.7)
     assert twohot.decode(equal).abs().max() < 1e-5
+
+
+def test_a_reward_that_is_not_a_number_stays_visible() -> None:
+    code = twohot.encode(torch.tensor([1.0, float("nan")]), 101)
+    assert code[0].isfinite().all() and code[1].isnan().any()
+    assert (
+        twohot.cross_entropy(torch.zeros(2, 101), torch.tensor([1.0, float("nan")])).isnan().any()
+    )

@@ -165,6 +165,8 @@ def test_what_files_cannot_hold_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "made"
     with pytest.raises(DatasetError, match=r"'point-mass' is no task of mt30"):
         record(out, {"point-mass": []}, Recording(episodes=1))
+    with pytest.raises(DatasetError, match=r"ant: episodes can end before their time"):
+        record(out, {"ant": []}, Recording("ant", episodes=1))
     with pytest.raises(DatasetError, match=r"episodes of one length, got {'point-mass': 64, 'reac"):
         both = {"point-mass": [], "reacher-easy": []}
         record(out, both, Recording("point-mass+reacher-easy", episodes=1))
