@@ -119,9 +119,12 @@ class TrainState:
     best_score: float | None = None
     best_return: float | None = None  # of a single evaluation
     evaluations_since_best: int = 0
-    # wall time of each phase and of all, and CPU time of the whole process while it trained
+    # wall and device time of each phase, wall time of all, and CPU time of the whole process while
+    # it trained
     seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys((*PHASES, "wall", "cpu"), 0.0)
+        default_factory=lambda: dict.fromkeys(
+            (*PHASES, *(f"{phase}_device" for phase in PHASES), "wall", "cpu"), 0.0
+        )
     )
 
     @staticmethod

@@ -18,6 +18,7 @@ from flowpwm.diagnostics import model_metrics
 from flowpwm.modes import MODES
 from flowpwm.report import SCORE_WINDOW, Evaluation, Report
 from flowpwm.state import Acting, TrainState
+from flowpwm.stopwatch import stopwatch
 from flowpwm.updates import update_actor, update_critic, update_world_model
 
 logger = logging.getLogger(__name__)
@@ -137,9 +138,10 @@ def learning_rate(config: RunConfig, network: str, epoch: int) -> float:
 
 @contextmanager
 def _timed(state: TrainState, phase: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    state.seconds[phase] += time.perf_counter() - began
+    with stopwatch(state.config.device) as spent:
+        yield
+    state.seconds[phase] += spent.wall_s
+    state.seconds[f"{phase}_device"] += spent.device_s
 
 
 def _diagnose(state: TrainState) -> dict[str, float]:

@@ -51,6 +51,5 @@ def test_regressing_logits_to_a_scalar_would_blind_the_actor() -> None:
 def test_a_reward_that_is_not_a_number_stays_visible() -> None:
     code = twohot.encode(torch.tensor([1.0, float("nan")]), 101)
     assert code[0].isfinite().all() and code[1].isnan().any()
-    assert (
-        twohot.cross_entropy(torch.zeros(2, 101), torch.tensor([1.0, float("nan")])).isnan().any()
-    )
+    rewards = torch.tensor([1.0, float("nan")])
+    assert twohot.cross_entropy(torch.zeros(2, 101), rewards).isnan().tolist() == [False, True]
