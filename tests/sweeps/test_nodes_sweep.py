@@ -87,6 +87,8 @@ def test_a_lost_node_costs_no_row_and_a_late_one_is_used(
     started.append(sweep)
     sweep.wait_for(lambda: len(sweep.running()) == 2, 200)
     hit = sweep.running()[doomed.node_id]
+    # Before it saw the nodes it could not know, and said so.
+    assert "with one trial at a time" in sweep.text and "2 trials at a time" in sweep.text
 
     nodes.kill_raylet(doomed)
     killed = time.monotonic()

@@ -75,7 +75,8 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         sweep, checked, options, here, gpu_bytes, console, interrupts, beginning.state, place
     )
     checked = opening.with_requests(sweep, checked, options, outlook.sizing)
-    checked = opening.with_forecast(checked, outlook, caps, place)
+    trials = beginning.state.trials.values()
+    checked = opening.with_forecast(checked, outlook, caps, place, trials, options.folder)
     checked, extra = beginning.warned(checked), beginning.rows()
     if options.dry_run:
         page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sweeps.core.definition.options import Options
 from sweeps.core.definition.settings import UsageError
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.driver.interrupt import Interrupts
-from sweeps.core.forecast.caps import LEAST_S, Caps
+from sweeps.core.forecast.caps import LEAST_S, Caps, folder_bytes, gpu_hours
 from sweeps.core.forecast.forecast import Forecast, forecast_text, size_text
 from sweeps.core.forecast.outlook import Outlook, look_ahead
 from sweeps.core.host.nodes import this_machine, unmet
@@ -31,6 +31,7 @@ from sweeps.core.store.folder import (
     probe_writable,
     sweep_folder,
 )
+from sweeps.core.store.records import TrialRecord
 from sweeps.core.store.state import SweepState
 
 #: A sweep that will fill more of the free disk than this is warned of.
@@ -72,7 +73,8 @@ def forecast_of(
 
 
 def _refuse_small_disk(forecast: Forecast, options: Options, place: Path) -> None:
-    excused = options.yes or options.dry_run or options.folder is not None
+    # Much of what a resumed sweep needs is written already.
+    excused = options.yes or options.dry_run or options.resume is not None
     if not excused and forecast.disk_bytes > shutil.disk_usage(place).free:
         told = _disk_text(forecast, place)
         raise UsageError(f"disk: {told}; make room, or start all the same with --yes")
@@ -83,12 +85,44 @@ def _disk_text(forecast: Forecast, place: Path) -> str:
     return f"up to {needed} are needed, {free} are free in {place}"
 
 
-def with_forecast(checked: Checked, outlook: Outlook, caps: Caps, place: Path) -> Checked:
-    """The check with what the forecast adds."""
-    checked = checked.with_findings(*outlook.findings, *caps.findings(outlook.forecast))
-    if outlook.forecast.disk_bytes > DISK_SHARE * shutil.disk_usage(place).free:
-        checked = checked.with_findings(Finding("disk", _disk_text(outlook.forecast, place)))
-    return checked
+def with_forecast(
+    checked: Checked,
+    outlook: Outlook,
+    caps: Caps,
+    place: Path,
+    trials: Iterable[TrialRecord],
+    folder: Path | None,
+) -> Checked:
+    """The check with what the forecast adds; `trials` and `folder` are of a sweep gone on with."""
+    limits = _limits(outlook.forecast, caps, place, trials, folder)
+    return checked.with_findings(*outlook.findings, *limits)
+
+
+def _limits(
+    forecast: Forecast,
+    caps: Caps,
+    place: Path,
+    trials: Iterable[TrialRecord],
+    folder: Path | None,
+) -> Iterator[Finding]:
+    used = folder_bytes(folder) if folder is not None else 0
+    yield from caps.findings(forecast, gpu_hours(trials), used)
+    if forecast.disk_bytes > DISK_SHARE * shutil.disk_usage(place).free:
+        yield Finding("disk", _disk_text(forecast, place))
+
+
+def seen_again(
+    forecast: Forecast, caps: Caps, trials: Iterable[TrialRecord], folder: Path
+) -> list[str]:
+    """Lines on a forecast for nodes that are known by now."""
+    text = forecast_text(forecast, shutil.disk_usage(folder).free, datetime.now())
+    return [
+        parts.row("forecast", f"{forecast.slots} trials at a time: {text}"),
+        *(
+            parts.row("", str(finding))
+            for finding in _limits(forecast, caps, folder, trials, folder)
+        ),
+    ]
 
 
 def with_shortage(checked: Checked, options: Options) -> Checked:
@@ -135,13 +169,7 @@ def at_once(checked: Checked, options: Options) -> int:
     """Trials that run at a time here; 0 on a cluster, whose size is not known yet."""
     if options.address is not None:
         return 0
-    needs, here = checked.largest.resources, this_machine()
-    fit = min(here.cpus // needs.num_cpus, here.memory_bytes // needs.memory_bytes)
-    if needs.num_gpus:
-        # What is left of several GPUs does not add up to a share.
-        each = int(1 / needs.num_gpus) if needs.num_gpus < 1 else 1 / needs.num_gpus
-        fit = min(fit, here.gpus * each)
-    return max(1, int(fit))
+    return max(1, this_machine().room_for(checked.largest.resources))
 
 
 def page(

@@ -28,7 +28,7 @@ from sweeps.core.forecast.guard import DiskGuard
 from sweeps.core.forecast.outlook import Outlook
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.host import auth, cluster, machine
-from sweeps.core.host.nodes import HeadWatch
+from sweeps.core.host.nodes import HeadWatch, Node
 from sweeps.core.host.probe import survey
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
@@ -36,6 +36,7 @@ from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import CompareStages, NothingSucceeded, TuneStages, enumerate_or
 from sweeps.core.store.durable import STORAGE_ERRORS
 from sweeps.core.store.folder import RunFolder, StorageError
+from sweeps.core.store.patience import PATIENCE_S
 from sweeps.core.store.retention import Retention
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord
@@ -66,6 +67,8 @@ class Run:
     recorder: Recorder = field(init=False)
     error: BaseException | None = None
     connected: bool = False
+    stopped_as: ExitCode = ExitCode.INTERRUPTED
+    guard: DiskGuard | None = None
     head: HeadWatch | None = None
 
     def __post_init__(self) -> None:
@@ -105,7 +108,12 @@ class Run:
         if self.interrupts.requested:
             return
         if limit := self.caps.reached(self.recorder.trials(), self.folder.path):
+            # Started again with the same caps it would stop again: nobody shall do that by himself.
+            self.stopped_as = ExitCode.CAPPED
             self.interrupts.request(limit)
+        elif self.guard is not None and self.guard.starved_s(self._running()) >= PATIENCE_S:
+            self.stopped_as = ExitCode.STORAGE
+            self.interrupts.request("a full disk")
         elif self.head is not None and self.head.is_gone():
             self.interrupts.request(self.head.loss)
 
@@ -129,6 +137,7 @@ class Run:
         if not ray_cluster.local:
             ray_cluster.require(self.checked.demanding)
             self._survey(ray_cluster)
+            self._look_again(ray_cluster.nodes)
         self.console.page(self._monitoring(ray_cluster))
         self._run_stages()
 
@@ -139,14 +148,27 @@ class Run:
         self.sizing = joined.with_gpus(self.sizing, seen, self.sweep.accelerator)
         self.console.page(parts.row("nodes", joined.text(ray_cluster.nodes)))
 
+    def _look_again(self, nodes: Sequence[Node]) -> None:
+        """The forecast once more, now that it is seen how many trials run at a time."""
+        self.checked = self.checked.sized(self.sweep, self.sizing)
+        needs = self.checked.largest.resources
+        # Nodes that are still to be started come one by one; what then runs corrects the rest.
+        if not (slots := sum(node.room_for(needs) for node in nodes if node.node_id)):
+            return
+        trials = self.recorder.trials()
+        ended = [trial for trial in trials if trial.final]
+        self.outlook = self.outlook.on(slots, self.sweep, self.checked, ended)
+        told = opening.seen_again(self.outlook.forecast, self.caps, trials, self.folder.path)
+        for line in told:
+            self.console.page(line)
+
     def _run_stages(self) -> None:
         from sweeps.core.driver.engine import Engine
         from sweeps.core.driver.gauges import Gauges
 
         stages = self._stages()
         on_gpu = self.checked.largest.resources.num_gpus > 0
-        largest = self.checked.largest.cost.checkpoint_bytes
-        guard = DiskGuard(self.folder.path, self.outlook.forecast.slots * largest, self._say)
+        self.guard = DiskGuard(self.folder.path, self._working_bytes, self._say)
         self.recorder.listeners.append(Retention(self.folder.path))
         engine = Engine(
             self.sweep,
@@ -154,12 +176,20 @@ class Run:
             self.recorder,
             self.interrupts,
             on_gpu=on_gpu,
-            hold=guard.holds,
+            hold=self.guard.holds,
         )
         remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction)
         self.console.watch(self.sweep, self.recorder, remaining)
         with Gauges(self.sweep.name, self.folder.path, self.recorder, remaining, self._say):
             engine.run(stages)
+
+    def _working_bytes(self) -> int:
+        """What the trials that run, and one more, may still save."""
+        at_work = max(self.outlook.forecast.slots, self._running() + 1)
+        return at_work * self.checked.largest.cost.checkpoint_bytes
+
+    def _running(self) -> int:
+        return sum(trial.status == "RUNNING" for trial in self.recorder.trials())
 
     def _say(self, text: str) -> None:
         self.console.page(text, always=True)
@@ -217,7 +247,7 @@ class Run:
         trials = self.recorder.trials()
         page = parts.interrupted_page(self.sweep, self._shown_folder, cause, trials, address)
         self.console.page(page, always=True)
-        return ExitCode.INTERRUPTED
+        return self.stopped_as
 
     def _give_up(self) -> int:
         """Saving takes too long: leave everything as it was last saved."""

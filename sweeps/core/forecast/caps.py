@@ -48,10 +48,15 @@ class Caps:
                 return f"--max-disk {size_text(self.max_disk_bytes)} ({size_text(size)} used)"
         return None
 
-    def findings(self, forecast: Forecast) -> Iterator[Finding]:
-        """Which of them the sweep will probably reach before it is done."""
+    def findings(
+        self, forecast: Forecast, spent_gpu_hours: float = 0.0, used_bytes: int = 0
+    ) -> Iterator[Finding]:
+        """Which of them the sweep will probably reach before it is done.
+
+        `forecast` is of what is left; what earlier drivers of the sweep spent counts too.
+        """
         wall, limit = forecast.wall_s, self.time_limit_s
-        if limit is not None and wall.est > limit - STOP_S:
+        if limit is not None and forecast.slots and wall.est > limit - STOP_S:
             yield Finding(
                 "time",
                 f"about {duration(wall.est)} are needed, --time-limit is {duration(limit)}: "
@@ -64,16 +69,21 @@ class Caps:
                 f"--time-limit {duration(limit)}: it will save and resume",
             )
         hours, most = forecast.hours.est, self.max_gpu_hours
-        if most is not None and forecast.device == "GPU" and hours > most:
+        if most is not None and forecast.device != "GPU":
+            yield Finding("GPU-hours", "--max-gpu-hours caps nothing: no trial asks for a GPU")
+        elif most is not None and spent_gpu_hours + hours > most:
+            spent = f" and {spent_gpu_hours:.2g} are spent" if spent_gpu_hours else ""
             yield Finding(
                 "GPU-hours",
-                f"about {hours:.2g} are needed, --max-gpu-hours is {most:g}: it will save and "
-                "stop; --resume goes on",
+                f"about {hours:.2g} are needed{spent}, --max-gpu-hours is {most:g}: it will save "
+                "and stop; --resume goes on",
             )
-        if self.max_disk_bytes is not None and forecast.disk_bytes > self.max_disk_bytes:
+        needed = used_bytes + forecast.disk_bytes
+        if self.max_disk_bytes is not None and needed > self.max_disk_bytes:
+            used = f", {size_text(used_bytes)} of it used" if used_bytes else ""
             yield Finding(
                 "disk",
-                f"up to {size_text(forecast.disk_bytes)} are needed, --max-disk is "
+                f"up to {size_text(needed)} are needed{used}, --max-disk is "
                 f"{size_text(self.max_disk_bytes)}",
             )
 
@@ -87,13 +97,7 @@ class Caps:
 
 def gpu_hours(trials: Iterable[TrialRecord]) -> float:
     """GPU-hours that trials have spent, over all their attempts."""
-    return (
-        sum(
-            (trial.wall_time_s or 0.0) * float(trial.resources.get("num_gpus") or 0.0)
-            for trial in trials
-        )
-        / 3600
-    )
+    return sum(trial.gpu_s for trial in trials) / 3600
 
 
 def folder_bytes(folder: Path) -> int:

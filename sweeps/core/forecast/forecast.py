@@ -43,7 +43,8 @@ class Range:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`hours` of `device` ("GPU" or "CPU"); `wall_s` seconds with `slots` trials at a time.
+    """`hours` of `device` ("GPU" or "CPU"); `wall_s` seconds with `slots` trials at a time; where
+    `slots` is 0 that is not known yet, and one trial at a time stands for it.
 
     `longest` names the run that takes longest, `longest_s` seconds from its start to its end.
     """
@@ -84,8 +85,8 @@ def forecast(
     sizing: Sizing = NOTHING_KNOWN,
     ended: Sequence[TrialRecord] = (),
 ) -> Forecast:
-    """What the sweep takes with `slots` trials at a time (0: as many as there are), without those
-    that have `ended`.
+    """What the sweep takes with `slots` trials at a time (0: not known yet), without those that
+    have `ended`.
     """
     stages = _left(_stages(sweep, checked, sizing), ended)
     shares = {
@@ -98,10 +99,9 @@ def forecast(
         stage: [run_seconds(plan.config, plan.cost, found) for plan in plans]
         for stage, plans in stages.items()
     }
-    slots = slots or max(map(len, times.values())) or 1
     expected = {stage: [shares[stage] * t for t in ts] for stage, ts in times.items()}
     # At best the rungs stop as many as they may, at worst none.
-    wall, most = _wall(expected.values(), slots), _wall(times.values(), slots)
+    wall, most = (_wall(each.values(), slots or 1) for each in (expected, times))
     device = "GPU" if checked.largest.resources.num_gpus else "CPU"
     work = sum(
         _devices(plan) * t
@@ -118,7 +118,7 @@ def forecast(
         device=device,
         hours=_range(work / 3600, work / 3600 * most / (wall or 1), found.spread),
         wall_s=_range(wall, most, found.spread),
-        checkpoint_bytes=_checkpoint_bytes(plans, slots),
+        checkpoint_bytes=_checkpoint_bytes(plans, slots or 1),
         results_bytes=reports * REPORT_BYTES,
         slots=slots,
         source=found.source,
@@ -159,10 +159,11 @@ def forecast_text(forecast: Forecast, free_bytes: int, now: datetime) -> str:
     if wall.high > 6 * 86_400:
         clock = "%Y-%m-%d"
     end, early, late = (time.strftime(clock) for time in ends)
+    takes = f"wall {duration(wall.est)} ({duration(wall.low)} to {duration(wall.high)})"
+    takes += f", ends {end} ({early} to {late})" if forecast.slots else " with one trial at a time"
     return (
-        f"{hours.est:.2g} {forecast.device}-hours ({hours.low:.2g} to {hours.high:.2g}), wall "
-        f"{duration(wall.est)} ({duration(wall.low)} to {duration(wall.high)}), ends {end} "
-        f"({early} to {late}); checkpoints up to {size_text(forecast.checkpoint_bytes)}, results "
+        f"{hours.est:.2g} {forecast.device}-hours ({hours.low:.2g} to {hours.high:.2g}), {takes}; "
+        f"checkpoints up to {size_text(forecast.checkpoint_bytes)}, results "
         f"{size_text(forecast.results_bytes)} (free {size_text(free_bytes)})   "
         f"[{forecast.source}]"
     )

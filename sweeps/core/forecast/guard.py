@@ -17,16 +17,31 @@ LOOK_EVERY_S = 5.0
 class DiskGuard:
     """Holds new trials back while less is free than those at work may write.
 
-    `working_bytes` is what all trials that run at a time may still save. `say` is called when
+    `working_bytes` tells what all trials that run at a time may still save. `say` is called when
     trials are held back, and when they start again.
     """
 
-    def __init__(self, folder: Path, working_bytes: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, working_bytes: Callable[[], int], say: Callable[[str], None]
+    ) -> None:
         self._folder = folder
-        self._needed = max(LEAST_BYTES, working_bytes)
+        self._working_bytes = working_bytes
         self._say = say
         self._looked_at = float("-inf")
         self._held = False
+        self._starved_since: float | None = None
+
+    def starved_s(self, running: int) -> float:
+        """Seconds for which trials were held back and none of those at work was `running`.
+
+        Then nothing of ours will make room any more.
+        """
+        if not self._held or running:
+            self._starved_since = None
+            return 0.0
+        now = time.monotonic()
+        self._starved_since = self._starved_since or now
+        return now - self._starved_since
 
     def holds(self) -> bool:
         """Whether a new trial has to wait; looks at the disk at most every few seconds."""
@@ -35,10 +50,11 @@ class DiskGuard:
             return self._held
         self._looked_at = now
         free = shutil.disk_usage(self._folder).free
-        held = free < self._needed
+        needed = max(LEAST_BYTES, self._working_bytes())
+        held = free < needed
         if held and not self._held:
             self._say(
-                f"WARN disk: {size_text(free)} free in {self._folder}, {size_text(self._needed)} "
+                f"WARN disk: {size_text(free)} free in {self._folder}, {size_text(needed)} "
                 "needed: no new trial starts until there is room; those that run go on"
             )
         elif self._held and not held:

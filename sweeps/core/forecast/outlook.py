@@ -37,6 +37,13 @@ class Outlook:
     sizing: Sizing
     findings: tuple[Finding, ...]
 
+    def on(
+        self, slots: int, sweep: Sweep, checked: Checked, ended: Sequence[TrialRecord]
+    ) -> Outlook:
+        """The same with `slots` trials at a time, for what is left after those that `ended`."""
+        again = forecast(sweep, checked, slots, self.correction, self.sizing, ended)
+        return dataclasses.replace(self, forecast=again)
+
 
 def look_ahead(
     sweep: Sweep,

@@ -75,6 +75,17 @@ class Node:
             found.append(f"it has no {wanted.accelerator}")
         return found
 
+    def room_for(self, wanted: Resources) -> int:
+        """How many trials like this run here at a time."""
+        if self.lacks(wanted):
+            return 0
+        fit = min(self.cpus // wanted.num_cpus, self.memory_bytes // wanted.memory_bytes)
+        if wanted.num_gpus:
+            # What is left of several GPUs does not add up to a share.
+            each = int(1 / wanted.num_gpus) if wanted.num_gpus < 1 else 1 / wanted.num_gpus
+            fit = min(fit, self.gpus * each)
+        return int(fit)
+
     def closeness(self, wanted: Resources) -> float:
         """How near it comes to a request, to find the one that is worth naming."""
         pairs = (
@@ -143,9 +154,10 @@ def nodes_to_be() -> list[Node]:
 
 
 def most_memory_bytes() -> int:
-    """What the largest node has for a trial, now; 0 where that is not known."""
-    most = max((node.memory_bytes for node in nodes_to_be() if node.for_trials), default=0)
-    return 0 if math.isinf(most) else int(most)
+    """What the largest node is known to have for a trial, now; 0 where that is not known."""
+    sizes = (node.memory_bytes for node in nodes_to_be() if node.for_trials)
+    # A type of node that an autoscaler may start need not tell.
+    return int(max((size for size in sizes if not math.isinf(size)), default=0))
 
 
 def this_machine() -> Node:

@@ -146,6 +146,7 @@ class TrialRecord:
     host_memory_peak_bytes: int | None = None
     device_memory_peak_bytes: int | None = None  # of torch's allocator
     wall_time_by_attempt_s: dict[int, float] = field(default_factory=dict)
+    gpus_by_attempt: dict[int, float] = field(default_factory=dict)  # where they are not the last's
 
     @property
     def epochs(self) -> int | None:
@@ -162,6 +163,16 @@ class TrialRecord:
         """Seconds over all attempts; None before the first report."""
         times = self.wall_time_by_attempt_s
         return sum(times.values()) if times else None
+
+    @property
+    def gpu_s(self) -> float:
+        """GPU-seconds over all attempts, each by the share of a GPU that it had."""
+        last = float(self.resources.get("num_gpus") or 0.0)
+        shares = self.gpus_by_attempt
+        return sum(
+            seconds * shares.get(attempt, last)
+            for attempt, seconds in self.wall_time_by_attempt_s.items()
+        )
 
     @property
     def final(self) -> bool:

@@ -81,6 +81,7 @@ class ExitCode(enum.IntEnum):
     FAILED_TRIALS = 3
     OWNED = 4
     STORAGE = 6
+    CAPPED = 7
     INTERRUPTED = 75
 
 

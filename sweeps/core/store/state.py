@@ -291,6 +291,9 @@ def _requeue(trial: TrialRecord, event: Mapping[str, Any]) -> None:
     trial.failures.append(Failure(trial.attempt, *failure))
     if (parts := event.get("microbatches")) is not None:
         trial.config["microbatches"] = parts
+    had = float(trial.resources.get("num_gpus") or 0.0)
+    for attempt in trial.wall_time_by_attempt_s:
+        trial.gpus_by_attempt.setdefault(attempt, had)
     given = ("num_cpus", "num_gpus", "memory_bytes", "accelerator")
     trial.resources = trial.resources | {key: event[key] for key in given if key in event}
 

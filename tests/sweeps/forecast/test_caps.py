@@ -10,6 +10,7 @@ from sweeps.core.definition.command import parse
 from sweeps.core.definition.settings import UsageError
 from sweeps.core.forecast.caps import STOP_S, Caps, folder_bytes, gpu_hours
 from sweeps.core.forecast.forecast import Forecast, Range
+from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import PLAN, SIZES, Process, latest, state_of
 
@@ -76,6 +77,10 @@ def test_gpu_hours_count_shares_over_all_attempts(tmp_path: Path) -> None:
         TrialRecord("d", resources={"num_gpus": 1}),
     ]
     assert gpu_hours(trials) == 0.5 * 1.5 + 0.25
+    # An attempt counts by what it had, not by what the next one was given.
+    alone = TrialRecord("e", resources={"num_gpus": 1}, wall_time_by_attempt_s={1: 3600, 2: 360})
+    alone.gpus_by_attempt = {1: 0.25}
+    assert gpu_hours([alone]) == 0.25 + 0.1
     assert Caps(max_gpu_hours=1.1).reached(trials, tmp_path) is None
     assert Caps(max_gpu_hours=1.0).reached(trials, tmp_path) == "--max-gpu-hours 1 (1.00 spent)"
 
@@ -97,6 +102,21 @@ def test_caps_that_will_be_reached_are_told_of_before() -> None:
     assert time_.startswith("WARN time: about 10h00m are needed, --time-limit is 10h00m")
     assert gpu.startswith("WARN GPU-hours: about 10 are needed, --max-gpu-hours is 9")
     assert disk == "WARN disk: up to 1 GB are needed, --max-disk is 500 MB"
+    # What earlier drivers spent counts.
+    gpu, disk = map(str, Caps(None, 11, 2 * 10**9).findings(told, 2.5, 1.5 * 10**9))
+    assert "about 10 are needed and 2.5 are spent, --max-gpu-hours is 11" in gpu
+    assert disk == ("WARN disk: up to 2.5 GB are needed, 1.5 GB of it used, --max-disk is 2 GB")
+
+
+def test_a_cap_on_gpu_hours_of_a_sweep_without_gpus_is_no_cap() -> None:
+    told = Forecast("CPU", Range(1, 1, 1), Range(9, 9, 9), 0, 0, 1, "")
+    (finding,) = Caps(max_gpu_hours=5).findings(told)
+    assert finding.text == "--max-gpu-hours caps nothing: no trial asks for a GPU"
+
+
+def test_nothing_is_said_of_time_where_the_nodes_are_not_known() -> None:
+    told = Forecast("GPU", Range(9, 9, 9), Range(9000, 9000, 9000), 0, 0, 0, "")
+    assert list(Caps(3600).findings(told)) == []
 
 
 def test_a_run_that_alone_takes_longer_than_the_limit_is_named() -> None:
@@ -117,7 +137,7 @@ def test_a_sweep_that_reaches_a_cap_saves_and_says_how_to_go_on(tmp_path: Path) 
     # A cap that training itself reaches, however long it takes to start here.
     process = Process(tmp_path, *endless, "--max-disk", "300KB", "--no-canary", "--yes")
     try:
-        assert process.end() == 75, process.text
+        assert process.end() == ExitCode.CAPPED, process.text
     finally:
         process.kill()
     assert "WARN disk: up to" in process.text

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,9 @@ def test_only_the_end_that_is_on_record_frees_the_disk(
 def test_no_trial_starts_while_there_is_little_room(tmp_path: Path) -> None:
     said: list[str] = []
     free = shutil.disk_usage(tmp_path).free
-    assert not DiskGuard(tmp_path, 10**6, said.append).holds() or free < LEAST_BYTES
-    guard = DiskGuard(tmp_path, 2 * free, said.append)
+    assert not DiskGuard(tmp_path, lambda: 10**6, said.append).holds() or free < LEAST_BYTES
+    needed = {"bytes": 2 * free}
+    guard = DiskGuard(tmp_path, lambda: needed["bytes"], said.append)
     plan = make_plan(PLAN, "flow", "screen", {"world_model.substeps": 1}, 0)
 
     def plans():
@@ -112,11 +114,17 @@ def test_no_trial_starts_while_there_is_little_room(tmp_path: Path) -> None:
     assert errors == []
     (told,) = said
     assert told.startswith("WARN disk: ") and "no new trial starts until there is room" in told
+    # Trials that run may make room; where none does, nobody will.
+    assert guard.starved_s(running=1) == 0
+    assert guard.starved_s(running=0) >= 0
+    time.sleep(0.05)
+    assert 0.05 <= guard.starved_s(running=0) < 60
     # Room again, and it is noticed at the next look.
-    guard._needed = 1
+    needed["bytes"] = 1
     guard._looked_at = float("-inf")
     assert search.suggest("c") == {"trial_id": plan.trial_id} and queued == [plan]
     assert said[1].endswith("free again, trials start")
+    assert guard.starved_s(running=0) == 0
 
 
 @pytest.mark.fault
@@ -126,7 +134,7 @@ def test_a_file_system_that_fills_holds_trials_back_and_lets_them_go(tmp_path: P
         pytest.skip("mounting a small file system needs root")
     try:
         said: list[str] = []
-        guard = DiskGuard(tmp_path, 0, said.append)
+        guard = DiskGuard(tmp_path, lambda: 0, said.append)
         assert not guard.holds()
         (tmp_path / "fill").write_bytes(bytes(200 * 10**6))
         guard._looked_at = float("-inf")

@@ -157,8 +157,11 @@ def test_a_comparison_is_forecast_trial_by_trial() -> None:
     assert told.checkpoint_bytes == kept + largest.checkpoint_bytes - largest.kept_bytes
     # Six trials on three slots: each takes two in a row.
     assert forecast(sweep, checked, 3, Correction()).wall_s.est < 0.5 * told.wall_s.est
-    # An unknown number of slots: all at once.
-    assert forecast(sweep, checked, 0, Correction()).wall_s.est == pytest.approx(max(each))
+    # An unknown number of slots: one stands for it, and the text says so.
+    unknown = forecast(sweep, checked, 0, Correction())
+    assert (unknown.slots, unknown.wall_s, unknown.hours) == (0, told.wall_s, told.hours)
+    text = forecast_text(unknown, 10**12, datetime(2026, 1, 5, 8, 0))
+    assert "with one trial at a time; checkpoints" in text and "ends" not in text
 
 
 def test_a_tuning_is_forecast_between_all_stopped_and_none() -> None:
