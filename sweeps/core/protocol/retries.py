@@ -17,6 +17,7 @@ from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.requests import Resources
 from sweeps.core.store.exits import read_exit
 from sweeps.core.store.state import TrialRecord
+from sweeps.core.worker.triallog import timed_out
 
 #: Restarts by one driver of a trial whose process died, was not ended for memory and had got no
 #: further than before.
@@ -26,6 +27,8 @@ MAX_LOST_NODES = 10
 #: Cause of a death that is the node's: it says nothing about the trial.
 NODE = "node"
 REPEAT = "repeat"
+#: A worker that dies while it holds this share of its memory has died of it.
+NEAR_LIMIT = 0.9
 
 
 class Retries:
@@ -63,9 +66,9 @@ class Retries:
         if (said := self._last_words(record)) is not None:
             self.failed(trial_id, said)
             return
-        if cause == "killed" and self._killed_for_memory():
-            cause, message = "oom_host", "the kernel killed the worker for memory"
-        if cause in ladder.MEMORY_CLASSES:
+        if cause == "killed":
+            cause, message = self._really(record) or (cause, message)
+        if cause in (*ladder.MEMORY_CLASSES, "hang"):
             self.failed(trial_id, {"failure_class": cause, "message": message})
             return
         if self._too_often(record, cause):
@@ -119,6 +122,20 @@ class Retries:
             return None
         known = {failure.attempt for failure in record.failures}
         return None if said["attempt"] in known else said
+
+    def _really(self, record: TrialRecord) -> tuple[str, str] | None:
+        """What a process died of that could not say so itself, where it can be seen."""
+        if record.log_path and timed_out(self._folder / record.log_path):
+            return "hang", "not even its watchdog moved; the stacks are in its log"
+        if self._killed_for_memory():
+            return "oom_host", "the kernel killed the worker for memory"
+        held, given = record.host_memory_bytes or 0, record.resources.get("memory_bytes") or 0
+        if given and held >= NEAR_LIMIT * given:
+            # Of what a kernel kills on another machine, or in the step of a job, this is all that
+            # is seen.
+            had = f"{held / 2**30:.2f} of {given / 2**30:.2f} GiB"
+            return "oom_host", f"the worker was killed, and had held {had}"
+        return None
 
     def _killed_for_memory(self) -> bool:
         # One death is one kill: of two at once each finds its own.

@@ -198,6 +198,7 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
         trial.ended_at = trial.failure_class = trial.failure_message = None
         trial.resources = dict(event.get("resources") or trial.resources)
         trial.log_path = event.get("log_path", trial.log_path)
+        trial.host_memory_bytes = None
         trial.gpu = event.get("gpu", trial.gpu)
         trial.node = event.get("node", trial.node)
         trial.node_id = event.get("node_id", trial.node_id)
@@ -249,6 +250,7 @@ def _measure(trial: TrialRecord, event: Mapping[str, Any]) -> None:
     trial.wandb_link = event.get("wandb_link", trial.wandb_link)
     if (seconds := event.get("wall_time_s")) is not None:
         trial.wall_time_by_attempt_s[trial.attempt] = seconds
+    trial.host_memory_bytes = event.get("host_memory_bytes", trial.host_memory_bytes)
     trial.host_memory_peak_bytes = _most(trial.host_memory_peak_bytes, event, "host")
     trial.device_memory_peak_bytes = _most(trial.device_memory_peak_bytes, event, "device")
 

@@ -181,7 +181,8 @@ class _Attempt:
         if cause == "hang":
             self.log.stacks()
         self.log.warning("ended by the watchdog: %s", message)
-        self.series.flush()
+        if (series := getattr(self, "series", None)) is not None:  # else it never came to train
+            series.flush()
 
     def _failed(self, cause: str, message: str) -> dict[str, Any]:
         standing = {"attempt": self.attempt, "log_path": self.log.relative_path}

@@ -6,10 +6,25 @@ import contextlib
 import faulthandler
 import logging
 import os
+import re
 import socket
 import traceback
 from pathlib import Path
 from typing import Self
+
+#: What the interpreter writes when it ends a process in which nothing moved any more.
+_TIMEOUT = re.compile(r"^Timeout \(\d+:\d\d:\d\d(\.\d+)?\)!$", re.MULTILINE)
+_STACKS_BYTES = 2**18  # of a process that ended so; they are at the end of its log
+
+
+def timed_out(path: Path) -> bool:
+    """Whether the process of this log was ended by the timer that needs no Python."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _STACKS_BYTES))
+            return _TIMEOUT.search(file.read().decode("utf-8", "replace")) is not None
+    except OSError:
+        return False
 
 
 class TrialLog:

@@ -37,11 +37,14 @@ class Limits:
     """What a trial may use, and for how long it may stand still: max(hang_epochs epochs, hang_s).
 
     memory_bytes: 0 for no limit; a look every sample_s, at new child processes every children_s.
+    busy_s: how long starting, a save or a report may take, in which no progress is seen. It is more
+    than the ten minutes for which a report waits for storage.
     """
 
     memory_bytes: int = 0
     hang_s: float = 300.0
     hang_epochs: float = 10.0
+    busy_s: float = 1800.0
     sample_s: float = 0.5
     children_s: float = 10.0
     last_words_s: float = 10.0
@@ -147,8 +150,10 @@ class Watchdog:
         self._stacks = sys.stderr if stacks is None else stacks
         self._memory = MemoryWatch(limits.memory_bytes)
         self._hang = HangWatch(limits.hang_s, limits.hang_epochs, 4 * limits.sample_s)
+        self._busy = HangWatch(limits.busy_s, 0.0, 4 * limits.sample_s)
         self._progress: Progress | None = None
         self._excused = 0
+        self._turns = 0  # from what is watched to what is not, and back
         self._tree = ProcessTree(limits.children_s)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -171,21 +176,21 @@ class Watchdog:
     def follow(self, progress: Progress) -> None:
         """Look for a hang from now on: `progress` gives the epoch and other counts that rise."""
         self._progress = progress
-        self._set_timer()
+        self._turn()
 
     @contextlib.contextmanager
     def excused(self) -> Iterator[None]:
-        """For saving and for talking to others: nothing is ended meanwhile."""
+        """For saving and for talking to others: it may take `busy_s` whatever an epoch takes."""
         self._excused += 1
-        faulthandler.cancel_dump_traceback_later()
+        self._turn()
         try:
             yield
         finally:
             self._excused -= 1
-            if self._progress is not None and not self._excused:
-                self._set_timer()
+            self._turn()
 
     def __enter__(self) -> Self:
+        self._set_timer()
         self._thread.start()
         return self
 
@@ -206,21 +211,32 @@ class Watchdog:
         if found in ("warn", "stop"):
             what = "saves and stops" if found == "stop" else "gets short"
             self._warn(f"memory {what}: {self._memory.text}")
-        if self._progress is None or self._excused:
+        progress = None if self._excused else self._progress
+        if progress is None:
             self._hang.excuse(now)
-        elif found == "over":
+            if self._busy.look(now, (self._turns,)):
+                took = f"took {self._busy.waited_s:.0f} s"
+                what = "a save or a report" if self._progress else "starting"
+                self._end_process("hang", f"{what} {took}")
+            return
+        if found == "over":
             self._end_process("oom_host", f"{self._memory.text}, still growing within an epoch")
-        elif self._hang.look(now, self._progress()):
+        elif self._hang.look(now, progress()):
             message = f"nothing moved for {self._hang.waited_s:.0f} s"
             self._end_process("hang", message)
         else:
             self._set_timer()
 
+    def _turn(self) -> None:
+        self._turns += 1
+        self._set_timer()
+
     def _set_timer(self) -> None:
         # A call into C that keeps the interpreter to itself stops the watchdog as well; this timer,
         # set anew at every look, runs on. Nothing is lost by ending a process that was only stopped
         # for so long: it goes on from its checkpoint.
-        patience_s = GIL_PATIENCE * self._hang.limit_s
+        unwatched = self._excused or self._progress is None
+        patience_s = GIL_PATIENCE * (self._busy if unwatched else self._hang).limit_s
         faulthandler.dump_traceback_later(patience_s, exit=True, file=self._stacks)
 
     def _end_process(self, cause: str, message: str) -> None:

@@ -302,6 +302,26 @@ def test_a_kill_that_the_kernel_counts_as_one_for_memory_is_one(tmp_path: Path) 
     assert driver.record(plan).status == "INTERRUPTED"
 
 
+def test_a_worker_that_is_killed_near_its_limit_has_died_of_it(tmp_path: Path) -> None:
+    """Of a kernel that kills on another machine nothing else is seen."""
+    driver = Driver(tmp_path)
+    plan = driver.next()
+    driver.start(plan)
+    driver.recorder.progressed(plan.trial_id, standing(1, 4) | {"host_memory_bytes": 3.7 * GIB})
+    driver.retries.died(plan.trial_id, "killed", "the worker process died")
+    (failure,) = driver.record(plan).failures
+    assert (failure.failure_class, failure.step) == ("oom_host", "microbatches")
+    assert failure.message == "the worker was killed, and had held 3.70 of 4.00 GiB"
+    # What the attempt before held says nothing of the next one.
+    driver.start(plan, 2)
+    driver.retries.died(plan.trial_id, "killed", "the worker process died")
+    assert len(driver.record(plan).failures) == 1
+    driver.recorder.progressed(plan.trial_id, standing(2, 8) | {"host_memory_bytes": 3.5 * GIB})
+    driver.start(plan, 3)
+    driver.retries.died(plan.trial_id, "killed", "the worker process died")
+    assert len(driver.record(plan).failures) == 1
+
+
 def test_what_ray_killed_for_memory_goes_to_the_ladder_and_lost_nodes_do_not_count(
     tmp_path: Path,
 ) -> None:

@@ -81,6 +81,36 @@ def test_saving_and_waiting_for_the_driver_are_no_hang() -> None:
     assert looked(watch, [500.0, 699.0, 700.0], [0, 0, 0]) == [False, False, True]
 
 
+SLOW = """
+import sys, time
+from sweeps.core.worker.watchdog import Limits, Watchdog
+say = lambda cause, message: print(cause, message, flush=True)
+with Watchdog(Limits(hang_s=30.0, busy_s=1.0, sample_s=0.1), print, say) as dog:
+    if "start" in sys.argv:
+        time.sleep(60)
+    dog.follow(lambda: (0,))
+    for _ in range(4):
+        with dog.excused():
+            time.sleep(0.4)
+    print("went on", flush=True)
+    with dog.excused():
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("start", ["hang starting took 1 s"]),
+        ("save", ["went on", "hang a save or a report took 1 s"]),
+    ],
+)
+def test_starting_and_saving_have_a_limit_of_their_own(where: str, said: list[str]) -> None:
+    command = [sys.executable, "-c", SLOW, where]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()) == (EXIT_CODE, said), done.stderr
+
+
 def test_memory_of_child_processes_counts() -> None:
     code = f"x = bytearray(200 * {MIB}); x[::4096] = x[::4096]; print(); input()"
     before = ProcessTree(0.0).resident_bytes(0.0)
