@@ -28,9 +28,12 @@ def _standing(row: pd.Series, at: str) -> str:
     bounds = interval(row["lo"], row["hi"], sign=False)
     score = " ".join(filter(None, [number(row["est"]), bounds]))
     device, hours = ("GPU-", row["gpu_hours"]) if row["gpu_hours"] else ("", row["wall_hours"])
+    cost = f"{60 * hours:.2g} {device}minutes" if hours < 1 else f"{number(hours)} {device}hours"
+    # Where returns can be negative there is no such share.
+    steady = "" if pd.isna(row["final_peak"]) else f"final/peak {row['final_peak']:.2f}, "
     return (
-        f"{name} on {row['task']}: {score} (n={row['n']}), final/peak {row['final_peak']:.2f}, "
-        f"collapsed {row['collapsed']}/{row['n']}, {number(hours)} {device}hours a run"
+        f"{name} on {row['task']}: {score} (n={row['n']}), {steady}"
+        f"collapsed {row['collapsed']}/{row['n']}, {cost} a run"
     )
 
 

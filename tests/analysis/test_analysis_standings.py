@@ -13,7 +13,7 @@ def test_a_standing_tells_score_steadiness_and_cost(new_sweep):
     # t(2) = 4.303, sd 10, n 3; 90 is less than half of 200
     assert flow == (
         "flow on cheetah-run: 100.0 [75.2, 124.8] (n=3), final/peak 1.00, collapsed 0/3, "
-        "0.500 GPU-hours a run"
+        "30 GPU-minutes a run"
     )
     assert mlp == (
         "mlp on cheetah-run: 100.0 [75.2, 124.8] (n=3), final/peak 0.50, collapsed 1/3, "

@@ -6,6 +6,7 @@ import Ray: a sweep names its tasks before Ray may be loaded.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -109,4 +110,13 @@ class LeakyWalk(Walk):
         if self.num_envs == TRAINED:
             self.kept.append(np.ones(4 * MIB, dtype=np.uint8))
             time.sleep(LEAK_S)
+        return super().step(actions)
+
+
+class Unplugged(Walk):
+    """The same, which no step can be taken in before a file is there."""
+
+    def step(self, actions: Any) -> Any:
+        if not os.path.exists(os.environ["PLUG"]):
+            raise RuntimeError("the licence server does not answer")
         return super().step(actions)

@@ -29,6 +29,7 @@ class Options:
     quiet: bool = False
     yes: bool = False
     no_canary: bool = False
+    retry_failed: bool = False
     time_limit_s: float | None = None
     max_gpu_hours: float | None = None
     max_disk_bytes: int | None = None
@@ -49,6 +50,7 @@ FLAGS = {
     "--extend PATH": "add seeds, arms, tasks, values or trials to the sweep in this folder",
     "--warm-start PATH": "tune with what earlier sweeps in this folder found out",
     "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
+    "--retry-failed": "with --resume or --extend: failed trials run again from where they were",
     "--quiet": "only errors and the result",
     "--yes": "do not ask back: 10,000 trials, a disk too small, nodes of other versions are meant",
     "--no-canary": "forecast without a trial run of at most a minute",
@@ -59,7 +61,7 @@ FLAGS = {
 #: Where a sweep begins, if it is not from nothing: at most one of these.
 BEGINNINGS = ("--resume", "--extend", "--warm-start")
 #: Flags without a value, and those with one: the option they set and how it is read.
-_SWITCHES = ("--dry-run", "--quiet", "--yes", "--no-canary", "--help", "-h")
+_SWITCHES = ("--dry-run", "--quiet", "--yes", "--no-canary", "--retry-failed", "--help", "-h")
 _VALUED: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "--config": ("config", lambda name, text: Path(text)),
     "--resume": ("resume", lambda name, text: Path(text)),
@@ -118,6 +120,8 @@ def split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
     kinds = [flag for flag in BEGINNINGS if flag[2:].replace("-", "_") in options]
     if len(kinds) > 1:
         problems.append(f"{' and '.join(kinds)} exclude each other")
+    if options.get("retry_failed") and not options.keys() & {"resume", "extend"}:
+        problems.append("--retry-failed needs --resume PATH or --extend PATH")
     if problems:
         raise UsageError(*problems)
     return Options(**options), assignments

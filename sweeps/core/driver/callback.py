@@ -67,6 +67,8 @@ class EventCallback(tune.Callback):
             self._retries.failed(trial_id, result)
         else:
             self._recorder.heard(trial_id, result)
+            if result.get("epoch"):
+                self._retries.went_on()
 
     @_guarded
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

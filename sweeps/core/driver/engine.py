@@ -32,7 +32,7 @@ class Engine:
 
     `on_gpu` gives every trial a process of its own, so that no CUDA context, cache or fragment of
     the last trial is left in it. On a CPU a worker is taken over: importing torch again would cost
-    seconds a trial. While `hold` says so, no trial starts.
+    seconds a trial. While `hold` says so, no trial starts; `give_up` is told where all fail.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Engine:
         *,
         on_gpu: bool = False,
         hold: Callable[[], bool] = lambda: False,
+        give_up: Callable[[str], None] = lambda why: None,
     ) -> None:
         oom_shim.install()
         self._sweep = sweep
@@ -52,6 +53,7 @@ class Engine:
         self._interrupts = interrupts
         self._on_gpu = on_gpu
         self._hold = hold
+        self._give_up = give_up
         self._fault: Exception | None = None
 
     def run(self, stages: Stages) -> None:
@@ -68,7 +70,14 @@ class Engine:
             self._on_error,
             self._hold,
         )
-        retries = Retries(self._folder, self._recorder, stages.again, most_memory_bytes, oom_kills)
+        retries = Retries(
+            self._folder,
+            self._recorder,
+            stages.again,
+            most_memory_bytes,
+            oom_kills,
+            self._give_up,
+        )
         scheduler = RungScheduler(stages.brackets, self._recorder, self._on_error)
         tuner = tune.Tuner(
             tune.with_resources(run_trial, _request),

@@ -101,6 +101,7 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
                 here,
                 checked.findings,
                 extended=beginning.growth is not None,
+                retry_failed=options.retry_failed,
             )
             if beginning.warm is not None:
                 run.recorder.sweep("warm_started", **beginning.warm.event())

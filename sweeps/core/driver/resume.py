@@ -74,11 +74,13 @@ def open_run(
     findings: Iterable[Finding] = (),
     *,
     extended: bool = False,
+    retry_failed: bool = False,
 ) -> tuple[Recorder, str]:
     """The recorder over all events so far, and a warning ('' if there is nothing to warn of).
 
     In a new folder the spec, the environment and the findings of the lint are written first.
-    `extended` says that `sweep` has more than the spec in the folder, and takes its place.
+    `extended` says that `sweep` has more than the spec in the folder, and takes its place;
+    `retry_failed` that failed trials are taken up again.
     """
     (folder / "stop").unlink(missing_ok=True)
     if not (folder / SPEC).exists():
@@ -93,7 +95,8 @@ def open_run(
         keep_spec(folder)
         write_atomic(folder / SPEC, _yaml(sweep))
     _tell_of_extension(folder, log, sweep)
-    log.append("resumed", git=environment.get("git"), job=environment.get("job"))
+    told = {"git": environment.get("git"), "job": environment.get("job")}
+    log.append("resumed", **told, retry_failed=retry_failed)
     return Recorder(log, read_events(folder)), warning
 
 

@@ -177,6 +177,7 @@ class Run:
             self.interrupts,
             on_gpu=on_gpu,
             hold=self.guard.holds,
+            give_up=self._give_up_on,
         )
         remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction)
         self.console.watch(self.sweep, self.recorder, remaining)
@@ -187,6 +188,10 @@ class Run:
         """What the trials that run, and one more, may still save."""
         at_work = max(self.outlook.forecast.slots, self._running() + 1)
         return at_work * self.checked.largest.cost.checkpoint_bytes
+
+    def _give_up_on(self, cause: str) -> None:
+        self.stopped_as = ExitCode.ERROR
+        self.interrupts.request(cause)
 
     def _running(self) -> int:
         return sum(trial.status == "RUNNING" for trial in self.recorder.trials())
@@ -245,6 +250,8 @@ class Run:
         address = f" --address {self.options.address}" if self.options.address else ""
         cause = self.interrupts.reason or "a stop"
         trials = self.recorder.trials()
+        if self.stopped_as == ExitCode.ERROR:
+            address += " --retry-failed"
         page = parts.interrupted_page(self.sweep, self._shown_folder, cause, trials, address)
         self.console.page(page, always=True)
         return self.stopped_as

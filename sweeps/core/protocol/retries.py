@@ -24,6 +24,8 @@ from sweeps.core.worker.triallog import timed_out
 MAX_DEATHS = 3
 #: Nodes that a trial may lose without getting on between them: it could be what brings them down.
 MAX_LOST_NODES = 10
+#: After so many failed trials without an epoch of any in between it is no trial's fault.
+MOST_IN_A_ROW = 6
 #: Cause of a death that is the node's: it says nothing about the trial.
 NODE = "node"
 REPEAT = "repeat"
@@ -35,7 +37,8 @@ class Retries:
     """Decides after every failed attempt, records it, and has the trial handed out again.
 
     `again` hands a trial out once more, `node_memory_bytes` tells what the largest node has for
-    trials, and `oom_kills` how often the kernel has killed for memory where workers run.
+    trials, and `oom_kills` how often the kernel has killed for memory where workers run. `give_up`
+    is called, with the reason, where everything seems to be broken.
     """
 
     def __init__(
@@ -45,12 +48,15 @@ class Retries:
         again: Callable[[str], None],
         node_memory_bytes: Callable[[], int],
         oom_kills: Callable[[], int],
+        give_up: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._folder = folder
         self._recorder = recorder
         self._again = again
         self._node_memory_bytes = node_memory_bytes
         self._oom_kills = oom_kills
+        self._give_up = give_up
+        self._in_a_row = 0  # trials that failed, none of any having come to an epoch in between
         self._kills_known = oom_kills()
         self._deaths: Counter[str] = Counter()
         self._lost_nodes: Counter[str] = Counter()
@@ -73,13 +79,17 @@ class Retries:
             return
         if self._too_often(record, cause):
             failure = {"failure_class": "killed" if cause == NODE else cause, "message": message}
-            self._recorder.ended(trial_id, "failed", failure)
+            self._end(trial_id, failure)
             return
         if record.status == "RUNNING":
             text = f"{message}; goes on from its last checkpoint"
             told = {"attempt": record.attempt, "message": text, "cause": cause}
             self._recorder.ended(trial_id, "interrupted", told)
         self._again(trial_id)
+
+    def went_on(self) -> None:
+        """Some trial has done an epoch: whatever broke others has not broken everything."""
+        self._in_a_row = 0
 
     def failed(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """An attempt ended with `failure_class` and `message`."""
@@ -93,7 +103,19 @@ class Retries:
         else:
             tried = f"; tried before: {', '.join(taken)}" if taken else ""
             result = dict(result) | {"message": f"{result['message']}{tried}"}
-            self._recorder.ended(trial_id, "failed", result)
+            self._end(trial_id, result)
+
+    def _end(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        self._recorder.ended(trial_id, "failed", result)
+        if self._recorder.state.trials[trial_id].epochs_done:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row == MOST_IN_A_ROW:
+            self._give_up(
+                f"{MOST_IN_A_ROW} trials that failed one after the other, none with an epoch; the "
+                f"last: {result['failure_class']}: {result['message']}"
+            )
 
     def _too_often(self, record: TrialRecord, cause: str) -> bool:
         """Whether it was lost too often since it last got further than ever before."""

@@ -128,7 +128,7 @@ class Stages(Generic[S]):
         while not all(record.final for record in self._recorder.of_stage(stage)):
             yield None
         records = self._recorder.of_stage(stage)
-        ranked = rank(record for record in records if record.arm in self._sweep.candidates)
+        ranked = rank(r for r in records if r.arm in (self._sweep.candidates or self._sweep.arms))
         if self._recorder.state.stages.get(stage) != "finished":
             self._recorder.sweep("stage_finished", stage=stage)
         if not ranked:

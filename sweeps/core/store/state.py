@@ -115,7 +115,7 @@ def fold_sweep(state: SweepState, event: Mapping[str, Any]) -> None:
         state.job = dict(event.get("job") or {})
         state.finished_at = state.exit_code = None
         _interrupt_live(state)
-        _reopen(state)
+        _reopen(state, everything=bool(event.get("retry_failed")))
     elif name == "sweep_finished":
         state.finished_at = event["time"]
         state.exit_code = event.get("exit_code")
@@ -161,13 +161,14 @@ def _interrupt_live(state: SweepState) -> None:
             trial.status = "INTERRUPTED" if trial.attempt else "PENDING"
 
 
-def _reopen(state: SweepState) -> None:
-    """Storage that failed says nothing about a trial: a resume takes it up where that still counts.
+def _reopen(state: SweepState, *, everything: bool) -> None:
+    """Storage that failed says nothing about a trial: a resume takes it up where that still counts,
+    and one that was asked to takes up `everything` that failed.
 
     Not where its stage has chosen without it.
     """
     for trial in state.trials.values():
-        lost = trial.status == "FAILED" and trial.failure_class == "storage"
+        lost = trial.status == "FAILED" and (everything or trial.failure_class == "storage")
         if lost and trial.stage not in state.decisions:
             trial.status = "INTERRUPTED"
             state.stages[trial.stage] = "running"

@@ -649,6 +649,7 @@ ROWS: tuple[Row, ...] = (
         prepare=a_run,
         setting="a run without results",
     ),
+    tune(50, "--retry-failed", "--retry-failed needs --resume PATH or --extend PATH"),
     tune(
         50,
         "--resume nowhere",
@@ -741,8 +742,8 @@ NOTES: Mapping[int, str] = {
     46: "The mode says whether a world model is tuned along; no second setting can be forgotten.",
     51: "A resume with another version of the code, Python or packages goes on with a warning that "
     "names what changed.",
-    54: "Ray refuses a node of another Python or Ray when it joins; torch and CUDA are not "
-    "compared.",
+    54: "Ray refuses a node of another Python or Ray when it joins; a sweep refuses one of other "
+    "versions of torch, MuJoCo and what else counts, unless they are meant (`--yes`).",
     58: "W&B's time-outs are its own; it runs in the worker.",
 }
 

@@ -8,12 +8,13 @@ import pytest
 
 from flowpwm.compose import compose
 from flowpwm.config import RunConfig, wrong_microbatches
+from sweeps.core.definition.compare import Compare
 from sweeps.core.pages.console import event_line
 from sweeps.core.protocol.ladder import Step, fitting, next_step, step_text
 from sweeps.core.protocol.plan import Plan, make_plan
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Resources, needed
-from sweeps.core.protocol.retries import MAX_LOST_NODES, Retries
+from sweeps.core.protocol.retries import MAX_LOST_NODES, MOST_IN_A_ROW, Retries
 from sweeps.core.protocol.stages import CompareStages
 from sweeps.core.store.events import EventLog, read_events
 from sweeps.core.store.exits import read_exit, write_exit
@@ -154,20 +155,26 @@ def test_a_request_for_memory_goes_before_the_estimate() -> None:
 class Driver:
     """One driver process' worth of retries over a run folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sweep: Compare = SWEEP) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.kills = 0
         self.log = EventLog(folder, "driver")
         self.recorder = Recorder(self.log, read_events(folder))
-        self.stages = CompareStages(SWEEP, self.recorder)
+        self.stages = CompareStages(sweep, self.recorder)
         self.plans = self.stages.plans()
         self.lines: list[str] = []
         self.recorder.listeners.append(
             lambda name, trial, payload: self.lines.append(event_line(name, trial, payload, ""))
         )
+        self.given_up: list[str] = []
         self.retries = Retries(
-            folder, self.recorder, self.stages.again, lambda: NODE, lambda: self.kills
+            folder,
+            self.recorder,
+            self.stages.again,
+            lambda: NODE,
+            lambda: self.kills,
+            self.given_up.append,
         )
 
     def next(self) -> Plan:
@@ -261,6 +268,28 @@ def test_other_failures_are_not_tried_again(tmp_path: Path) -> None:
     driver.retries.failed(plan.trial_id, short(cause="diverged"))
     assert driver.record(plan).status == "FAILED"
     assert driver.next().trial_id != plan.trial_id
+
+
+def test_where_every_trial_fails_the_sweep_is_given_up(tmp_path: Path) -> None:
+    sweep = asked(*RUN, "task=point-mass", "arms=[mlp,flow]", "seeds=10", "trial.memory=4")
+    driver = Driver(tmp_path, sweep)
+
+    def fail() -> None:
+        plan = driver.next()
+        driver.start(plan)
+        driver.retries.failed(plan.trial_id, short(cause="error") | standing(1, 0))
+
+    for _ in range(MOST_IN_A_ROW - 1):
+        fail()
+    driver.retries.went_on()  # a trial that trains
+    for _ in range(MOST_IN_A_ROW - 1):
+        fail()
+    assert driver.given_up == []
+    fail()
+    (why,) = driver.given_up
+    assert why.startswith(
+        "6 trials that failed one after the other, none with an epoch; the last: e"
+    )
 
 
 def test_the_last_words_of_a_worker_say_why_it_died(tmp_path: Path) -> None:

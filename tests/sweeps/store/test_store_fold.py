@@ -74,6 +74,10 @@ def test_a_resume_takes_up_what_storage_ended_unless_its_stage_has_chosen_withou
     statuses = {trial.trial_id: trial.status for trial in state.trials.values()}
     assert statuses == {"early": "FAILED", "late": "INTERRUPTED", "broken": "FAILED"}
     assert state.stages == {"confirm": "running"}
+    # Asked to, it takes up all that still counts.
+    log[-1] |= {"retry_failed": True}
+    statuses = {trial.trial_id: trial.status for trial in fold(log).trials.values()}
+    assert statuses == {"early": "FAILED", "late": "INTERRUPTED", "broken": "INTERRUPTED"}
 
 
 def test_a_second_attempt_clears_the_failure_and_keeps_its_record() -> None:
