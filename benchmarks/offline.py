@@ -50,11 +50,24 @@ def dataset(sources: list[Path], folder: Path, episodes: int, seed: int) -> Path
     return made
 
 
+def last_report(out: Path) -> dict[str, Any]:
+    """What a training last said of itself."""
+    return json.loads((out / "reports.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+
+
+def finished(out: Path) -> bool:
+    """Whether a training ran to its end; one that was cut off goes on when asked for again."""
+    if not (out / "reports.jsonl").exists():
+        return False
+    config, _ = checkpoint.load_agent(out / "last")
+    return last_report(out)["epoch"] == config.epochs
+
+
 def stage(mode: str, task: str, settings: list[str], out: Path) -> tuple[dict[str, Any], Path]:
     """One training; its return, if it trains a policy, and its cost."""
-    command("train", task, *settings, f"mode={mode}", "--out", out)  # goes on, or has ended
-    last = (out / "reports.jsonl").read_text(encoding="utf-8").splitlines()[-1]
-    row: dict[str, Any] = {"cpu_minutes": round(json.loads(last)["time/cpu_s"] / 60, 1)}
+    if not finished(out):
+        command("train", task, *settings, f"mode={mode}", "--out", out)
+    row: dict[str, Any] = {"cpu_minutes": round(last_report(out)["time/cpu_s"] / 60, 1)}
     if MODES[mode].trains_policy:
         config, agent = checkpoint.load_agent(out / "last")
         row["return"] = round(Evaluator(config, EPISODES)(agent)[0].mean, 1)

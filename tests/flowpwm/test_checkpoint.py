@@ -188,3 +188,15 @@ def test_a_run_does_not_change_its_device_half_way(saved: tuple[RunConfig, Path]
     other = dataclasses.replace(saved[0], device="cuda")
     with pytest.raises(CheckpointError, match=r"device: 'cpu' then, 'cuda' now"):
         checkpoint.load(saved[1], other)
+
+
+def test_a_checkpoint_from_before_a_clock_was_added_goes_on() -> None:
+    state, _ = run(tiny(epochs=2, evaluation__every=1))
+    kept = state.state_dict()
+    kept["seconds"] = {name: kept["seconds"][name] for name in ("wall", "actor")}
+    again = TrainState.start(tiny(epochs=3, evaluation__every=1))
+    again.load_state_dict(kept)
+    assert again.seconds["wall"] == state.seconds["wall"] > 0
+    assert again.seconds["critic_device"] == 0.0
+    _, reports = run(again.config, again)
+    assert [report.epoch for report in reports] == [3]
