@@ -19,7 +19,7 @@ from flowpwm.checkpoint import CheckpointError
 from flowpwm.config import RunConfig, config_id
 from flowpwm.state import TrainState
 from flowpwm.train import train
-from tests.flowpwm.tiny import tiny
+from tests.flowpwm.tiny import run, tiny
 
 
 @pytest.fixture(scope="module")
