@@ -11,6 +11,7 @@ from ray import cloudpickle, tune
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 from sweeps.core.host.nodes import is_elsewhere, is_lost
+from sweeps.core.host.secrets import struck_out
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.retries import NODE, Retries
 from sweeps.core.store.state import TrialRecord
@@ -145,10 +146,10 @@ def classify(error: BaseException | None) -> str:
 def describe(error: BaseException | None) -> str:
     """One line on why a worker is gone."""
     if isinstance(error, RayTaskError):
-        return str(error).strip().splitlines()[-1]
+        return struck_out(str(error).strip().splitlines()[-1])
     if error is None:
         return "the worker process is gone"
-    text = " ".join(str(error).split())
+    text = struck_out(" ".join(str(error).split()))
     if classify(error) == "oom_host":
         return f"the worker was killed for memory: {text[:200]}"
     if classify(error) == "error":

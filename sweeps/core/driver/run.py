@@ -30,6 +30,7 @@ from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.host import auth, cluster, machine
 from sweeps.core.host.nodes import HeadWatch, Node
 from sweeps.core.host.probe import survey
+from sweeps.core.host.secrets import struck_out
 from sweeps.core.pages import parts
 from sweeps.core.pages.console import Console
 from sweeps.core.protocol.recorder import Recorder
@@ -267,12 +268,12 @@ class Run:
         """Its traceback, in the log of the driver."""
         path = self.folder.path / "logs" / "driver.log"
         with path.open("a", encoding="utf-8") as file:
-            file.write("".join(traceback.format_exception(error)))
+            file.write(struck_out("".join(traceback.format_exception(error))))
         return path
 
     def _show(self, error: BaseException) -> None:
         path, name = self._keep(error), type(error).__name__
-        print(f"error: {name}: {error} (traceback: {path})", file=sys.stderr)
+        print(struck_out(f"error: {name}: {error} (traceback: {path})"), file=sys.stderr)
         go_on = f"python sweeps/{self.sweep.name}.py --resume {self._shown_folder}"
         print(f"what was reached is saved; go on with: {go_on}", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -91,7 +92,11 @@ def environment(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """The commit of the source tree, with '+' where it was changed since; '' outside of git."""
+    """The commit of the source tree; '' outside of git.
+
+    Where files were changed since it has '+' and a hash of the changes: two such trees are not the
+    same.
+    """
     root = Path(__file__).resolve().parents[3]
     if shutil.which("git") is None or not (root / ".git").exists():
         return ""
@@ -103,4 +108,5 @@ def git_commit() -> str:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     commit = git("rev-parse", "--short=12", "HEAD")
-    return f"{commit}+" if commit and git("status", "--porcelain", "-uno") else commit
+    changes = git("diff", "HEAD") if commit else ""
+    return f"{commit}+{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else commit

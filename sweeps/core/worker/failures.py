@@ -10,12 +10,13 @@ from flowpwm.checkpoint import CheckpointError
 from flowpwm.checks import ConfigError
 from flowpwm.datasets.errors import DatasetError
 from flowpwm.updates import Diverged
+from sweeps.core.host.secrets import struck_out
 from sweeps.core.store.durable import STORAGE_ERRORS
 
 
 def last_line(error: BaseException) -> str:
     """What the last line of the traceback says."""
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return struck_out("".join(traceback.format_exception_only(error)).strip().splitlines()[-1])
 
 
 def failure_class(error: BaseException) -> str:

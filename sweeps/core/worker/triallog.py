@@ -12,6 +12,8 @@ import traceback
 from pathlib import Path
 from typing import Self
 
+from sweeps.core.host.secrets import struck_out
+
 #: What the interpreter writes when it ends a process in which nothing moved any more.
 _TIMEOUT = re.compile(r"^Timeout \(\d+:\d\d:\d\d(\.\d+)?\)!$", re.MULTILINE)
 _STACKS_BYTES = 2**18  # of a process that ended so; they are at the end of its log
@@ -36,7 +38,7 @@ class TrialLog:
         self.relative_path = str(path.relative_to(folder))
         self.stream = path.open("a", encoding="utf-8")
         self._handler = logging.StreamHandler(self.stream)
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._logger = logging.getLogger(f"flowpwm.trial.{trial_id}.{attempt}")
         self._logger.setLevel(logging.INFO)
         self._logger.propagate = False
@@ -74,6 +76,13 @@ class TrialLog:
         # What a full disk did not take of the log is no reason to lose the result of the trial.
         with contextlib.suppress(OSError):
             self.stream.close()
+
+
+class _Formatter(logging.Formatter):
+    """Leaves out what no log may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return struck_out(super().format(record))
 
 
 def _host() -> str:
