@@ -180,7 +180,8 @@ class Run:
             hold=self.guard.holds,
             give_up=self._give_up_on,
         )
-        remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction)
+        before = self.recorder.trials()
+        remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction, before)
         self.console.watch(self.sweep, self.recorder, remaining)
         with Gauges(self.sweep.name, self.folder.path, self.recorder, remaining, self._say):
             engine.run(stages)

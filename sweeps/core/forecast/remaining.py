@@ -20,13 +20,31 @@ LEAST_SPREAD = 1.1
 
 
 class Remaining:
-    """Seconds left, from what ran so far: slow trials make the rest long, whatever was forecast."""
+    """Seconds left, from what ran so far: slow trials make the rest long, whatever was forecast.
 
-    def __init__(self, sweep: Sweep, forecast: Forecast, correction: Correction) -> None:
+    `forecast` is of what was left when this driver began; `before` are the trials that had run.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        forecast: Forecast,
+        correction: Correction,
+        before: Sequence[TrialRecord] = (),
+    ) -> None:
         self._planned = sweep.planned_trials()
         self._screened = expected_share(sweep.screen) if isinstance(sweep, Tune) else 1.0
         self._slots, self._correction = forecast.slots, correction
         self._seconds: dict[str, float] = {}  # forecast of a whole trial, by configuration
+        self.device = forecast.device
+        self.hours = forecast.hours.est + self.spent_hours(before)
+
+    def spent_hours(self, trials: Sequence[TrialRecord]) -> float:
+        """Hours of `device` that trials have spent, over all their attempts."""
+        if self.device == "GPU":
+            return sum(trial.gpu_s for trial in trials) / 3600
+        each = ((t.wall_time_s or 0.0) * float(t.resources.get("num_cpus") or 0.0) for t in trials)
+        return sum(each) / 3600
 
     def seconds(self, trials: Sequence[TrialRecord]) -> Range | None:
         """Wall time that is left; None before any trial was planned."""

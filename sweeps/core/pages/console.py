@@ -25,7 +25,10 @@ SUMMARY_S = 300.0
 REDRAW_S = 1.0
 MOST_RUNNING = 8
 EVENTS_SHOWN = 5
-_SHOWN_EVENTS = ("started", "completed", "stopped", "failed", "interrupted", "requeued")
+_SHOWN_EVENTS = (
+    *("started", "completed", "stopped", "failed", "interrupted", "requeued"),
+    "unsaved",  # by the storage, as a heartbeat tells
+)
 
 
 class Console:
@@ -40,6 +43,7 @@ class Console:
         self._drawn = 0  # lines of the block that stand on the screen
         self._next_tick = 0.0
         self._recent: deque[str] = deque(maxlen=EVENTS_SHOWN)
+        self._unsaved: dict[tuple[str, int], int] = {}  # by trial and attempt, as far as told
         self._sweep: Sweep | None = None
         self._varied: set[str] = set()
         self._recorder: Recorder | None = None
@@ -62,13 +66,16 @@ class Console:
 
     def event(self, name: str, trial: TrialRecord, payload: Mapping[str, Any]) -> None:
         """An event of a trial; called from the thread that recorded it."""
+        if trial.unsaved > self._unsaved.get(key := (trial.trial_id, trial.attempt), 0):
+            self._unsaved[key] = trial.unsaved
+            name = "unsaved"
         if self._quiet or name not in _SHOWN_EVENTS:
             return
         line = f"{self._stamp()} {event_line(name, trial, payload, self._where(trial))}"
         with self._lock:
             self._recent.append(line)
             # On a terminal only what needs a reader's eye stays; the rest is in the block.
-            if not self._live or name in ("failed", "requeued"):
+            if not self._live or name in ("failed", "requeued", "unsaved"):
                 self._erase()
                 self._write(line + "\n")
 
@@ -119,7 +126,7 @@ class Console:
         return (
             f"run {of['RUNNING']}  wait {max(0, total - ended - of['RUNNING'])}  "
             f"done {done}  stopped {of['STOPPED']}  failed {of['FAILED']}  "
-            f"{self._eta(trials)}"
+            f"{self._eta(trials)}{self._spent(trials)}"
         )
 
     def _eta(self, trials: list[TrialRecord]) -> str:
@@ -131,6 +138,11 @@ class Console:
         clock = f"{end:%H:%M}" if left.est < 20 * 3600 else f"{end:%a %H:%M}"
         between = f"{duration(left.low)} to {duration(left.high)}"
         return f"about {duration(left.est)} left ({between}), ends {clock}"
+
+    def _spent(self, trials: list[TrialRecord]) -> str:
+        assert self._remaining is not None
+        spent, device = self._remaining.spent_hours(trials), self._remaining.device
+        return f"  {device}-h {spent:.2g}/{self._remaining.hours:.2g}" if spent else ""
 
     def _where(self, trial: TrialRecord) -> str:
         """The arm and its place on the axes that have more than one value."""
@@ -173,6 +185,12 @@ def event_line(name: str, trial: TrialRecord, payload: Mapping[str, Any], where:
     """One event of a trial in one line."""
     if name == "requeued":
         return requeued_line(trial, payload)
+    if name == "unsaved":
+        count = f"{trial.unsaved} checkpoint{'s' if trial.unsaved > 1 else ''}"
+        return (
+            f"WARN  {trial.trial_id} at epoch {trial.epochs_done}: storage did not take {count}, "
+            f"the one before is kept (log: {trial.log_path or 'none'})"
+        )
     word = {"started": "start", "completed": "done", "stopped": "stop", "interrupted": "pause"}
     line = f"{word.get(name, 'FAIL'):<5} {trial.stage} {trial.trial_id}"
     if name == "started":

@@ -16,7 +16,7 @@ from sweeps.core.store.state import SweepState, TrialRecord, fold, fold_sweep
 Listener = Callable[[str, TrialRecord, Mapping[str, Any]], None]
 _RESULT_KEYS = (
     *("attempt", "epoch", "env_steps", "score", "wall_time_s", "log_path"),
-    *("wandb_group", "wandb_link"),
+    *("unsaved", "wandb_group", "wandb_link"),
 )
 _END_KEYS = ("failure_class", "message", "cause", "taken_from")
 #: Where a run holds memory.

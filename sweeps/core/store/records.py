@@ -143,6 +143,7 @@ class TrialRecord:
     started_at: str | None = None
     ended_at: str | None = None
     last_seen: str | None = None
+    unsaved: int = 0  # checkpoints that storage did not take, in the last attempt
     host_memory_bytes: int | None = None  # the most of its last attempt so far
     host_memory_peak_bytes: int | None = None
     device_memory_peak_bytes: int | None = None  # of torch's allocator

@@ -199,7 +199,7 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
         trial.ended_at = trial.failure_class = trial.failure_message = None
         trial.resources = dict(event.get("resources") or trial.resources)
         trial.log_path = event.get("log_path", trial.log_path)
-        trial.host_memory_bytes = None
+        trial.host_memory_bytes, trial.unsaved = None, 0
         trial.gpu = event.get("gpu", trial.gpu)
         trial.node = event.get("node", trial.node)
         trial.node_id = event.get("node_id", trial.node_id)
@@ -247,6 +247,7 @@ def _measure(trial: TrialRecord, event: Mapping[str, Any]) -> None:
     trial.env_steps = event.get("env_steps", trial.env_steps)
     trial.score = event.get("score", trial.score)
     trial.log_path = event.get("log_path", trial.log_path)
+    trial.unsaved = event.get("unsaved", trial.unsaved)
     trial.wandb_group = event.get("wandb_group", trial.wandb_group)
     trial.wandb_link = event.get("wandb_link", trial.wandb_link)
     if (seconds := event.get("wall_time_s")) is not None:

@@ -284,6 +284,7 @@ class _Attempt:
             "device_memory_bytes": memory.device_peak_bytes(state.config.device) or None,
             "wall_time_s": time.monotonic() - self.began,
             "log_path": self.log.relative_path,
+            "unsaved": self.skipped or None,
             **(self.trackers.place if self.trackers else {}),
         }
 

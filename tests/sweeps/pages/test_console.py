@@ -65,6 +65,40 @@ def test_a_log_gets_a_line_for_each_event_and_no_control_characters(tmp_path: Pa
     assert "screening, biased, n=1" in best and "score 12.5  flow" in best
 
 
+def test_hours_that_are_spent_stand_beside_those_that_were_forecast(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    console = Console(stream)
+    recorder = play(console, tmp_path, trials=2)
+    trial = recorder.trials()[-1]
+    recorder.progressed(
+        trial.trial_id, {"attempt": 1, "epoch": 160, "env_steps": 9, "wall_time_s": 1800.0}
+    )
+    redraw(console)
+    cpus = trial.resources["num_cpus"]
+    assert f"  CPU-h {0.5 * cpus:.2g}/{REMAINING.hours:.2g}" in stream.getvalue()
+    later = Remaining(
+        PLAN, forecast(PLAN, check(PLAN), 2, Correction()), Correction(), recorder.trials()
+    )
+    assert later.hours == pytest.approx(REMAINING.hours + 0.5 * cpus)
+
+
+def test_a_checkpoint_that_storage_did_not_take_is_told_of_once(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    console = Console(stream)
+    recorder = play(console, tmp_path, trials=2)
+    trial = recorder.trials()[-1]
+    told = {"attempt": 1, "env_steps": 9, "log_path": "logs/a-001.log"}
+    for epoch, unsaved in ((160, 1), (170, 1), (180, 3)):
+        recorder.progressed(trial.trial_id, told | {"epoch": epoch, "unsaved": unsaved})
+    lines = [line for line in stream.getvalue().splitlines() if "WARN" in line]
+    assert len(lines) == 2
+    assert lines[0].endswith(
+        f"WARN  {trial.trial_id} at epoch 160: storage did not take 1 checkpoint, the one before "
+        "is kept (log: logs/a-001.log)"
+    )
+    assert "at epoch 180: storage did not take 3 checkpoints" in lines[1]
+
+
 def test_a_terminal_gets_one_block_that_is_erased_before_the_next(tmp_path: Path) -> None:
     stream = Terminal()
     console = Console(stream)
