@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         convert(home / "chunks", home / "data" / name)
     _weights(home / "checkpoints" / "mt30_48M")
     words = {"mode": "pretrain", "dataset": str(home / "data" / "small"), "horizon": 2}
-    names = "reacher-easy+pendulum-swingup"
+    names = "reacher-easy+cartpole-swingup"
     sizes = {"task": names, "world_model.task_dim": 16}
     state = TrainState.start(compose("laptop offline_laptop", words | sizes))
     checkpoint.save(state, home / "checkpoints" / "small" / "best", resumable=False)

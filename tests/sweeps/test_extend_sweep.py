@@ -15,7 +15,7 @@ from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import COMPARE, RUN, Process, latest, state_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.long]
 
 SCRIPT = "single_task"
 WORDS = [*RUN, "preset=laptop", "task=point-mass", "arms=[mlp,flow]", "seeds=[42,7]", "epochs=40"]

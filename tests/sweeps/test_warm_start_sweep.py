@@ -13,7 +13,7 @@ from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import SweepState, TrialRecord
 from tests.sweeps.tiny import SIZES, Process, latest, state_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.long]
 
 PATIENCE_S = 500.0
 WORDS = [

@@ -58,7 +58,8 @@ def test_rows_wait_for_room_and_none_is_lost(
         child.wait_for((disk / "ballast").exists)
         time.sleep(1.5)
         assert child.process.is_alive()
-        assert read_series(folder, "reports")["epoch"].to_pylist() == [1, 2]
+        # A row more may fit into the last block of its file.
+        assert read_series(folder, "reports")["epoch"].to_pylist() in ([1, 2], [1, 2, 3])
         (folder / "stop").touch() if stopped else make_room(disk)
         result, _ = child.end()
         if stopped:
