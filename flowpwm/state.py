@@ -193,10 +193,10 @@ class TrainState:
         self.generator.set_state(state["generator"])
         self.scale.load_state_dict(state["scale"])
         self.averages.load_state_dict(state["averages"])
-        none = self.seconds  # a checkpoint may be older than one of the clocks
+        clocks = self.seconds  # a checkpoint may be older than one of the clocks
         for name in _PLAIN:
             setattr(self, name, state[name])
-        self.seconds = none | self.seconds
+        self.seconds = clocks | self.seconds
 
     def close(self) -> None:
         """Free the simulators."""

@@ -9,6 +9,7 @@ from flowpwm.compose import from_dict
 from flowpwm.cost import estimate
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.definition.tune import Tune
+from sweeps.core.forecast.caps import gpu_hours
 from sweeps.core.forecast.forecast import Forecast, Range, expected_share, makespan, run_seconds
 from sweeps.core.forecast.rates import START_S, Correction
 from sweeps.core.store.state import TrialRecord
@@ -42,7 +43,7 @@ class Remaining:
     def spent_hours(self, trials: Sequence[TrialRecord]) -> float:
         """Hours of `device` that trials have spent, over all their attempts."""
         if self.device == "GPU":
-            return sum(trial.gpu_s for trial in trials) / 3600
+            return gpu_hours(trials)
         each = ((t.wall_time_s or 0.0) * float(t.resources.get("num_cpus") or 0.0) for t in trials)
         return sum(each) / 3600
 

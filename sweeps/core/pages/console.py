@@ -68,7 +68,10 @@ class Console:
         """An event of a trial; called from the thread that recorded it."""
         if trial.unsaved > self._unsaved.get(key := (trial.trial_id, trial.attempt), 0):
             self._unsaved[key] = trial.unsaved
-            name = "unsaved"
+            self._tell("unsaved", trial, payload)
+        self._tell(name, trial, payload)
+
+    def _tell(self, name: str, trial: TrialRecord, payload: Mapping[str, Any]) -> None:
         if self._quiet or name not in _SHOWN_EVENTS:
             return
         line = f"{self._stamp()} {event_line(name, trial, payload, self._where(trial))}"

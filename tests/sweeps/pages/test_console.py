@@ -97,6 +97,10 @@ def test_a_checkpoint_that_storage_did_not_take_is_told_of_once(tmp_path: Path) 
         "is kept (log: logs/a-001.log)"
     )
     assert "at epoch 180: storage did not take 3 checkpoints" in lines[1]
+    # Said with its end, it does not stand in the place of that.
+    recorder.ended(trial.trial_id, "completed", told | {"epoch": 200, "unsaved": 4})
+    *_, warning, end = stream.getvalue().splitlines()
+    assert "did not take 4 checkpoints" in warning and "done  screen" in end
 
 
 def test_a_terminal_gets_one_block_that_is_erased_before_the_next(tmp_path: Path) -> None:
