@@ -39,7 +39,7 @@ def clock(time: datetime, now: datetime | None = None) -> str:
     """A time on the clock of this machine, with its day unless that is today; – for none."""
     if pd.isna(time):
         return "–"
-    local = pd.Timestamp(time).to_pydatetime().astimezone()
+    local = pd.Timestamp(time).floor("s").to_pydatetime().astimezone()  # warns of nanoseconds
     today = (now or datetime.now().astimezone()).astimezone().date()
     return f"{local:%H:%M}" if local.date() == today else f"{local:%Y-%m-%d %H:%M}"
 

@@ -206,6 +206,12 @@ def test_a_clock_time_has_its_day_unless_that_is_today():
     assert clock(pd.NaT, noon) == "–"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_clock_time_may_have_nanoseconds():
+    noon = pd.Timestamp("2026-01-01T12:00:59.123456789Z")
+    assert clock(noon) == clock(noon.floor("s"))
+
+
 def test_a_note_is_no_sign_of_life(new_sweep):
     sweep = new_sweep()
     trial_id = sweep.trial("flow", 0, [1.0] * 3, status="running", epochs=100)
