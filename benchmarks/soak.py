@@ -1,10 +1,12 @@
 """A sweep of small real trials under faults that come at random, beside the same one without any.
 
-    python -m benchmarks.soak [--minutes 20] [--trials 40] [--seed 7]
+    python -m benchmarks.soak [--minutes 20] [--trials 40] [--nodes 4] [--seed 7]
 
-Workers are killed every 10 s on average and the driver every 120 s (to be started again with
---resume); every 90 s the newest checkpoint of a trial is cut and its worker killed; every 180 s the
-disk is full for 10 s, a tmpfs: without root that is left out. Counts rows expected, found and
+On a Ray cluster of nodes with a CPU each, all on this machine; with `--nodes 0` as a sweep runs by
+itself. Workers are killed every 10 s on average, a node every 60 s (and a new one joins), and the
+driver every 120 s (to be started again with --resume); every 90 s the newest checkpoint of a trial
+is cut and its worker killed; every 180 s the disk is full for 10 s, a tmpfs: without root that is
+left out. Counts rows expected, found and
 repeated, wall time against the run without faults, processes that are left, and what the driver's
 memory grows by per 1,000 reports. Writes benchmarks/results/soak.json; exits with 1 where a row is
 missing, a table has one twice or a process is left.
@@ -13,18 +15,20 @@ missing, a table has one twice or a process is left.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import pytest
 
 from benchmarks.record import provenance, write
 from sweeps.core.host import machine
@@ -32,11 +36,12 @@ from sweeps.core.store.compact import read_tables
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.chaos import Rows, attempts, cut_checkpoint, running_workers
 from tests.sweeps.faults.disks import fill, make_room, mounted
+from tests.sweeps.nodes import Nodes, running_nodes
 from tests.sweeps.tiny import RUN, Process, alive, latest, state_of
 
 SCRIPT = "single_task"
 #: Mean seconds between two faults of a kind.
-PERIODS = {"worker": 10.0, "cut": 90.0, "driver": 120.0, "full": 180.0}
+PERIODS = {"worker": 10.0, "node": 60.0, "cut": 90.0, "driver": 120.0, "full": 180.0}
 FULL_S = 10.0
 EPOCHS_PER_CPU_S = 8.0  # of these trials beside a busy machine's other work
 LEAST_EPOCHS = 40
@@ -57,6 +62,7 @@ class Sweep:
     ray: Path  # of Ray's sessions: short, for the names of sockets
     trials: int
     epochs: int
+    nodes: Nodes | None
     memory: list[tuple[int, int]] = field(
         default_factory=list
     )  # reports heard, bytes of the driver
@@ -68,8 +74,12 @@ class Sweep:
         """To its end, or until it has taken too long."""
         began = time.monotonic()
         command = words(self.trials, self.epochs)
+        extra = {"RAY_TMPDIR": str(self.ray)}
+        at: list[str] = []
+        if self.nodes is not None:
+            extra, at = self.nodes.environment, ["--address", self.nodes.address]
         while not self.codes or self.codes[-1] not in (ExitCode.OK, ExitCode.FAILED_TRIALS):
-            process = Process(self.cwd, *command, script=SCRIPT, RAY_TMPDIR=str(self.ray))
+            process = Process(self.cwd, *command, *at, script=SCRIPT, **extra)
             while process.popen.poll() is None:
                 if time.monotonic() - began > within_s:
                     process.kill()
@@ -98,6 +108,8 @@ class Sweep:
             for member in (driver, *driver.children(recursive=True)):
                 self.seen[member.pid] = member
             if self.started:
+                for pid in running_workers(self.folder).values():
+                    self.seen.setdefault(pid, psutil.Process(pid))
                 events = (self.folder / "events").glob("driver-*.jsonl")
                 heard = sum(file.read_bytes().count(b'"event":"progress"') for file in events)
                 self.memory.append((heard, driver.memory_info().rss))
@@ -105,8 +117,8 @@ class Sweep:
             return
 
     def left(self) -> int:
-        """Processes that still run ten seconds after its end."""
-        return len(alive(list(self.seen.values())))
+        """Processes that still run ten seconds after its end, but a node's that wait for work."""
+        return sum("ray::IDLE" not in p.cmdline() for p in alive(list(self.seen.values())))
 
     def driver_mb_per_1000(self) -> float | None:
         """The slope of the driver's memory over the reports it heard, after a tenth of them."""
@@ -124,7 +136,8 @@ class Chaos:
         self._sweep = sweep
         self._disk = disk
         self._random = np.random.default_rng(seed)
-        kinds = [kind for kind in PERIODS if kind != "full" or disk is not None]
+        able = {"full": disk is not None, "node": sweep.nodes is not None}
+        kinds = [kind for kind in PERIODS if able.get(kind, True)]
         self._due = {kind: time.monotonic() + self._wait(kind) for kind in kinds}
         self._full_until = 0.0
         self.done: Counter[str] = Counter()
@@ -150,6 +163,16 @@ class Chaos:
             assert self._disk is not None
             fill(self._disk)
             self._full_until = time.monotonic() + FULL_S
+            return True
+        if kind == "node":
+            nodes = self._sweep.nodes
+            assert nodes is not None
+            # Itself, and no process else: what it ran finds that out.
+            lost = self._random.choice(np.arange(len(nodes.cluster.worker_nodes)))
+            node = sorted(nodes.cluster.worker_nodes, key=lambda n: n.node_id)[lost]
+            nodes.kill_raylet(node)
+            nodes.cluster.worker_nodes.remove(node)
+            nodes.add()
             return True
         workers = running_workers(self._sweep.folder)
         if not workers:
@@ -193,11 +216,24 @@ def outcome(sweep: Sweep) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def cluster(nodes: int) -> Iterator[Nodes | None]:
+    """So many nodes with a CPU each; None for none."""
+    if not nodes:
+        yield None
+        return
+    with pytest.MonkeyPatch.context() as patch, running_nodes(patch) as found:
+        for _ in range(nodes):
+            found.add()
+        yield found
+
+
 def main() -> int:
     """Run without faults, then with them; write the record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20.0, help="of the run without faults")
     parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--nodes", type=int, default=4, help="of one CPU each; 0: no cluster")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     provenance()
@@ -209,21 +245,26 @@ def main() -> int:
     try:
         with mounted(root / "disk", "1g") as disk:
             place = disk or root
-            calm = Sweep(place / "calm", root / "r", options.trials, epochs)
-            calm.run(lambda process: None, 20 * seconds)
-            hurt = Sweep(place / "hurt", root / "r", options.trials, epochs)
-            chaos = Chaos(hurt, disk, options.seed)
-            hurt.run(chaos, 40 * seconds)
+            with cluster(options.nodes) as nodes:
+                calm = Sweep(place / "calm", root / "r", options.trials, epochs, nodes)
+                calm.run(lambda process: None, 20 * seconds)
+                without = outcome(calm)
+            with cluster(options.nodes) as nodes:
+                hurt = Sweep(place / "hurt", root / "r", options.trials, epochs, nodes)
+                chaos = Chaos(hurt, disk, options.seed)
+                hurt.run(chaos, 40 * seconds)
+                under = outcome(hurt)
             figures = {
                 "minutes": options.minutes,
                 "seed": options.seed,
                 "trials": options.trials,
+                "nodes": options.nodes,
                 "epochs": epochs,
                 "mean_seconds_between_faults": PERIODS,
                 "faults": dict(chaos.done),
                 "disk_faults": disk is not None,
-                "without_faults": outcome(calm),
-                "with_faults": outcome(hurt),
+                "without_faults": without,
+                "with_faults": under,
                 "wall_ratio": round(hurt.wall_s / calm.wall_s, 2),
             }
     finally:

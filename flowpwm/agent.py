@@ -60,6 +60,7 @@ class Agent(nn.Module):
             "dynamics": model.dynamics_parameters(),
             "reward": count_parameters(model.reward_head),
             "decoder": count_parameters(model.decoder) if model.decoder else 0,
+            "inverse": count_parameters(model.inverse_head) if model.inverse_head else 0,
             "continuation": (
                 count_parameters(model.continuation_head) if model.continuation_head else 0
             ),

@@ -154,6 +154,11 @@ class Ensemble(nn.Module):
         return self.layers(x.expand(self.members, *x.shape))
 
 
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that gradients move, each once: not those of a running average."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
 def count_parameters(module: nn.Module) -> int:
-    """Trainable parameters, each once."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    """How many numbers gradients move."""
+    return sum(p.numel() for p in trainable(module))

@@ -41,8 +41,8 @@ _ARCHITECTURE = (
     "objective",
     "chart",
 )
-# Heads that a model may have or lack.
-_OPTIONAL = ("decoder", "continuation_head")
+# Parts that a model may have or lack.
+_OPTIONAL = ("decoder", "inverse_head", "target_encoder", "continuation_head")
 
 
 def write_imported(model: PublishedModel, source: Path, folder: Path) -> None:
@@ -73,11 +73,12 @@ def load_into(
 ) -> None:
     """Copy the world model in a folder, imported or of a training checkpoint, into `model`.
 
-    A decoder or continuation head that only one of them has stays as it is in `model`, or is left
-    out, and the log says so. `tasks` are those that `model` covers; by default what
-    `config.task_set` names, and not compared where that is empty. Raises CheckpointError where the
-    folder is damaged or holds a model of another architecture, as found and as expected, or where a
-    `frozen` model would keep a continuation head that never learned anything.
+    A head that only one of them has stays as it is in `model`, or is left out, and the log says so;
+    a running average of the encoder that the folder lacks begins at its encoder. `tasks` are those
+    that `model` covers; by default what `config.task_set` names, and not compared where that is
+    empty. Raises CheckpointError where the folder is damaged or holds a model of another
+    architecture, as found and as expected, or where a `frozen` model would keep a continuation head
+    that never learned anything.
     """
     stored = _describe(folder)
     verify(folder)
@@ -91,6 +92,7 @@ def load_into(
             for name, value in weights.items()
             if name.startswith(_PREFIX)
         }
+    averaged = bool(_part(weights, "target_encoder"))
     for head in _OPTIONAL:
         here, there = _part(own, head), _part(weights, head)
         if here and not there:
@@ -100,7 +102,8 @@ def load_into(
                     "set world_model.continuation_weight=0"
                 )
             weights |= here
-            logger.warning("%s has no %s: it stays as initialised", folder, head)
+            if head != "target_encoder":
+                logger.warning("%s has no %s: it stays as initialised", folder, head)
         elif there and not here:
             weights = {name: value for name, value in weights.items() if name not in there}
             logger.info("%s has a %s that this run does not use", folder, head)
@@ -109,6 +112,8 @@ def load_into(
     except RuntimeError as error:
         lines = " ".join(str(error).split())
         raise CheckpointError(f"{folder}: does not fit its configuration: {lines}") from error
+    if not averaged:
+        model.follow(1.0)
 
 
 class _Stored(NamedTuple):

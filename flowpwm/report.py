@@ -32,6 +32,7 @@ METRICS: dict[str, Metric] = {
     "loss/rollout": Metric("1", "f4", "squared error of rolled-out latents (flow models)"),
     "loss/reward": Metric("nat", "f4", "two-hot cross-entropy of the reward head"),
     "loss/continuation": Metric("nat", "f4", "cross-entropy of final states (tasks that have any)"),
+    "loss/inverse_dynamics": Metric("1", "f4", "squared error of actions told from latents"),
     "loss/reconstruction": Metric("symlog obs^2", "f4", "squared error of decoded observations"),
     "loss/actor": Metric("1", "f4", "minus the scaled imagined return"),
     "loss/critic": Metric("return^2", "f4", "squared error to TD(lambda) targets"),

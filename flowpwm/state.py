@@ -20,6 +20,7 @@ from flowpwm.envs.together import TaskEnvs
 from flowpwm.evaluate import Evaluator
 from flowpwm.experience import Experience
 from flowpwm.modes import MODES
+from flowpwm.networks import trainable
 from flowpwm.preflight import preflight, require_device
 from flowpwm.pretrained import load_into
 from flowpwm.report import variance_of_mean
@@ -222,7 +223,7 @@ def _optimisers(agent: Agent, config: RunConfig) -> dict[str, torch.optim.Adam]:
         modules["actor"] = (agent.policy, optim.actor_lr)
         modules["critic"] = (agent.critic, optim.critic_lr)
     return {
-        name: torch.optim.Adam(module.parameters(), lr=lr, betas=optim.betas, fused=True)
+        name: torch.optim.Adam(trainable(module), lr=lr, betas=optim.betas, fused=True)
         for name, (module, lr) in modules.items()
     }
 

@@ -12,6 +12,7 @@ from flowpwm.losses import (
     critic_targets,
     imagine,
 )
+from flowpwm.networks import trainable
 from flowpwm.state import TrainState
 
 
@@ -39,6 +40,7 @@ def update_world_model(state: TrainState) -> None:
         losses.append(loss.detach())
         parts.append(shares)
     _step(state, "world_model", model, torch.stack(losses).sum(), config.optim.wm_grad_norm)
+    model.follow()
     for name in parts[0]:
         state.averages.add(f"loss/{name}", torch.stack([part[name] for part in parts]).sum())
 
@@ -107,12 +109,12 @@ def update_critic(state: TrainState, batch: CriticBatch) -> None:
 
 def _backward(module: nn.Module, loss: Tensor) -> None:
     # Only the stepped network's gradients are formed: the rest of the graph is passed through.
-    loss.backward(inputs=list(module.parameters()))
+    loss.backward(inputs=trainable(module))
 
 
 def _step(state: TrainState, name: str, module: nn.Module, loss: Tensor, max_norm: float) -> None:
     """Clip the gradients that `_backward` gathered, and step."""
-    norm = nn.utils.clip_grad_norm_(module.parameters(), max_norm, foreach=True)
+    norm = nn.utils.clip_grad_norm_(trainable(module), max_norm, foreach=True)
     for what, value in (("loss", loss), ("grad", norm)):
         if not torch.isfinite(value):
             raise Diverged(f"{what}/{name} is {float(value)} in epoch {state.epoch + 1}")

@@ -92,6 +92,7 @@ def phases(config: RunConfig, parameters: Mapping[str, int]) -> Phases:
     actor = _Network(parameters["policy"], (*policy.units, tasks.action_dim))
     value = _Network(parameters["critic"], (*critic.units, 1) * critic.members)
     decoder = _Network(parameters["decoder"], (tasks.obs_dim,))
+    inverse = _Network(parameters["inverse"], (*model.units, tasks.action_dim))
     final = _Network(parameters["continuation"], (*model.units, 1))
     flow = velocity_calls(config)
     step = max(1, flow)  # calls of the dynamics for one environment step
@@ -100,8 +101,10 @@ def phases(config: RunConfig, parameters: Mapping[str, int]) -> Phases:
     rows, parts = config.wm_batch_size * config.wm_steps, config.microbatches
     update = Work().plus(
         encoder.on(rows + config.wm_batch_size, TRAINED),
+        encoder.on(rows, FORWARD) if model.target_momentum else Work(),
         reward.on(rows, TRAINED),
         decoder.on(rows, TRAINED),
+        inverse.on(rows, TRAINED),
         final.on(rows, TRAINED),
         # Flow matching asks for all transitions at once; a rollout for one step after another.
         dynamics.on(rows, TRAINED) if flow else Work(),

@@ -2,8 +2,10 @@
 
     python sweeps/flow_variants.py [arms=[flow,simplex]] [task=NAME] [key=value ...] [--dry-run]
 
-`no_decoder` leaves the encoder without the reconstruction that anchors it. `matching_only` and
-`rollout_only` leave one of the two dynamics losses out, `matched_alike` weighs both alike.
+`no_decoder` leaves the encoder without the reconstruction that anchors it; `inverse_anchor` and
+`average_anchor` put another anchor in its place: actions told from latents, and targets from a
+running average of the encoder. `matching_only` and `rollout_only` leave one of the two dynamics
+losses out, `matched_alike` weighs both alike.
 """
 
 import sys
@@ -25,6 +27,12 @@ SWEEP = Compare(
         "matching_only": "flow world_model.wm_rollout_weight=0 world_model.flow_matching_weight=1",
         "rollout_only": "flow world_model.flow_matching_weight=0",
         "no_decoder": "flow world_model.reconstruction_weight=0",
+        "inverse_anchor": (
+            "flow world_model.reconstruction_weight=0 world_model.inverse_dynamics_weight=10"
+        ),
+        "average_anchor": (
+            "flow world_model.reconstruction_weight=0 world_model.target_momentum=0.99"
+        ),
         "matched_in_rollout": "flow world_model.consistency=rollout",
     },
     baseline="flow",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,6 +73,10 @@ class WorldModelConfig:
     reward_weight: float = 0.5
     # Anchors the encoder: without it the cheapest consistent latent is one that never moves.
     reconstruction_weight: float = 1.0
+    # Two other anchors: the action has to be told from the latents before and after it; latents are
+    # to reach those of a running average of the encoder, of which an update leaves this share.
+    inverse_dynamics_weight: float = 0.0
+    target_momentum: float = 0.0
     continuation_weight: float = 1.0  # of the head that tells final states, where tasks have any
     # Weight of a step t of a sequence is rho^t (TD-MPC2, eq. 3).
     rho: float = 0.9
@@ -89,8 +94,10 @@ class WorldModelConfig:
         at_least("world_model.num_bins", self.num_bins, 2)
         for name in ("dynamics_weight", "reward_weight"):
             positive(f"world_model.{name}", getattr(self, name))
-        for name in ("task_dim", "reconstruction_weight", "continuation_weight"):
-            at_least(f"world_model.{name}", getattr(self, name), 0)
+        at_least("world_model.task_dim", self.task_dim, 0)
+        for name in ("reconstruction", "inverse_dynamics", "continuation"):
+            at_least(f"world_model.{name}_weight", getattr(self, f"{name}_weight"), 0)
+        within("world_model.target_momentum", self.target_momentum, 0.0, 0.9999)
         one_of("world_model.activation", self.activation, ACTIVATIONS)
         one_of("world_model.reward_loss", self.reward_loss, REWARD_LOSSES)
         one_of(
@@ -129,6 +136,21 @@ class WorldModel(nn.Module, ABC):
             if config.reconstruction_weight > 0
             else None
         )
+        self.inverse_head = (
+            mlp(
+                latent + config.latent_dim,
+                config.units,
+                tasks.action_dim,
+                activation=config.activation,
+            )
+            if config.inverse_dynamics_weight > 0
+            else None
+        )
+        self.target_encoder = (
+            copy.deepcopy(self.encoder).requires_grad_(False)
+            if config.target_momentum > 0
+            else None
+        )
         self.continuation_head = (
             mlp(latent, config.units, 1, zero_last=True, activation=config.activation)
             if tasks.terminates and config.continuation_weight > 0
@@ -143,6 +165,28 @@ class WorldModel(nn.Module, ABC):
     def encode(self, obs: Float[Tensor, "*B O"], e: Float[Tensor, "*#B E"]) -> Tensor:
         """The latents of observations, [*B, D]; `e` is broadcast over leading axes."""
         return self.encoder(join(self.transform(obs), e))
+
+    @torch.no_grad()
+    def _targets(self, latents: Tensor, obs: Tensor, e: Tensor) -> Float[Tensor, "H B D"]:
+        """What the dynamics have to reach: measurements, which no gradient moves."""
+        if self.target_encoder is None:
+            return latents[1:].detach()
+        return self.target_encoder(join(self.transform(obs[1:]), e))
+
+    @torch.no_grad()
+    def follow(self, share: float | None = None) -> None:
+        """Move the target encoder, if there is one, by a share of its way to the encoder.
+
+        By default what `target_momentum` leaves (the running average of Grill et al. 2020,
+        "Bootstrap your own latent").
+        """
+        if self.target_encoder is None:
+            return
+        share = 1.0 - self.config.target_momentum if share is None else share
+        for target, source in zip(
+            self.target_encoder.parameters(), self.encoder.parameters(), strict=True
+        ):
+            target.lerp_(source, share)
 
     @abstractmethod
     def next(
@@ -161,19 +205,20 @@ class WorldModel(nn.Module, ABC):
     def dynamics_loss(
         self,
         latents: Float[Tensor, "T B D"],
+        targets: Float[Tensor, "H B D"],
         rollout: Float[Tensor, "H B D"] | None,
         e: Float[Tensor, "B E"],
         sequences: Sequences,
         weight: Float[Tensor, "H B"],
         noise: Float[Tensor, "H B N"],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error of the rolled-out latents against the encoded ones, weighted over H, B.
+        """Squared error of the rolled-out latents against the targets, weighted over H, B.
 
-        The targets are detached: they are measurements, not predictions.
+        `latents` are the encoder's own, from the first of a sequence on.
         """
-        del e, sequences, noise
+        del latents, e, sequences, noise
         assert rollout is not None
-        error = (rollout - latents[1:].detach()).square().mean(-1)
+        error = (rollout - targets).square().mean(-1)
         return (weight * error).sum(), {}
 
     def needs_rollout(self) -> bool:
@@ -213,7 +258,7 @@ class WorldModel(nn.Module, ABC):
     def loss(
         self, sequences: Sequences, weight: Float[Tensor, "H B"], noise: Float[Tensor, "H B N"]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Consistency + reward + reconstruction + continuation, weighted by `step_weights`.
+        """Consistency, reward, and what heads there are, weighted by `step_weights`.
 
         Returns the scalar loss and its detached parts (PWM eq. 5; TD-MPC2 eq. 3). Of a part of a
         batch it is that part's share: the parts' losses add up to the whole batch's.
@@ -223,7 +268,9 @@ class WorldModel(nn.Module, ABC):
         latents = self.encode(sequences.obs, e)
         rollout = self.rollout(latents[0], e, sequences.action) if self.needs_rollout() else None
 
-        dynamics, parts = self.dynamics_loss(latents, rollout, e, sequences, weight, noise)
+        targets = self._targets(latents, sequences.obs, e)
+
+        dynamics, parts = self.dynamics_loss(latents, targets, rollout, e, sequences, weight, noise)
         # Reward is learned where it will be asked for: on the model's own latents.
         start = latents[:-1] if rollout is None else torch.cat([latents[:1], rollout[:-1]])
         logits = self.reward_logits(start, e, sequences.action)
@@ -235,6 +282,11 @@ class WorldModel(nn.Module, ABC):
             error = self.decoder(latents[:-1]) - self.transform(sequences.obs[:-1])
             parts["reconstruction"] = (weight * error.square().mean(-1)).sum()
             total = total + config.reconstruction_weight * parts["reconstruction"]
+        if self.inverse_head is not None:
+            told = self.inverse_head(join(latents[:-1], e, latents[1:]))
+            error = (told - sequences.action).square().mean(-1)
+            parts["inverse_dynamics"] = (weight * error).sum()
+            total = total + config.inverse_dynamics_weight * parts["inverse_dynamics"]
         if self.continuation_head is not None:
             reached = latents[1:] if rollout is None else rollout
             logit = self.continuation_head(join(reached, e)).squeeze(-1)

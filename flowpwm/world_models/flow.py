@@ -189,6 +189,7 @@ class FlowWorldModel(WorldModel):
     def dynamics_loss(
         self,
         latents: Float[Tensor, "T B D"],
+        targets: Float[Tensor, "H B D"],
         rollout: Float[Tensor, "H B D"] | None,
         e: Float[Tensor, "B E"],
         sequences: Sequences,
@@ -197,19 +198,18 @@ class FlowWorldModel(WorldModel):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Flow matching plus the weighted squared error of the rollout."""
         config = self.config
-        z1 = latents[1:].detach()
         # Both ends of the path are detached: with gradients through them the cheapest fit is an
         # encoder whose latents never move.
         z0 = latents[:-1].detach()
         if config.consistency == "rollout":
             assert rollout is not None
             z0 = torch.cat([z0[:1], rollout[:-1].detach()])
-        error = self.flow_matching_error(z0, z1, e, sequences.action, noise)
+        error = self.flow_matching_error(z0, targets, e, sequences.action, noise)
         matching = (weight * error).sum()
         loss = config.flow_matching_weight * matching
         parts = {"flow_matching": matching}
         if config.wm_rollout_weight > 0:
-            error, _ = super().dynamics_loss(latents, rollout, e, sequences, weight, noise)
+            error, _ = super().dynamics_loss(latents, targets, rollout, e, sequences, weight, noise)
             loss = loss + config.wm_rollout_weight * error
             parts["rollout"] = error
         return loss, parts

@@ -26,6 +26,11 @@ from flowpwm.train import train
             {"decoder", "embedding"},
         ),
         ("ant laptop mlp", {}, {"decoder", "continuation"}),
+        (
+            "walker-stand laptop flow",
+            {"world_model.inverse_dynamics_weight": 1.0, "world_model.target_momentum": 0.9},
+            {"decoder", "inverse"},
+        ),
     ],
 )
 def test_parameters_are_those_of_the_real_networks(
@@ -38,7 +43,7 @@ def test_parameters_are_those_of_the_real_networks(
     # The policy's noise scale is a parameter too, and counted with it.
     assert counts["total"] == real
     assert sum(v for k, v in counts.items() if k != "total") == real
-    optional = {"decoder", "embedding", "continuation"}
+    optional = {"decoder", "embedding", "inverse", "continuation"}
     assert {part for part in optional if counts[part]} == there
 
 

@@ -98,6 +98,8 @@ def assert_same(one: TrainState, two: TrainState, module: str) -> None:
 MODELS = [
     *((kind, {}) for kind in WORLD_MODELS),
     ("mlp", {"reward_loss": "mse_broadcast"}),
+    ("mlp", {"inverse_dynamics_weight": 1.0, "target_momentum": 0.9}),
+    ("flow", {"inverse_dynamics_weight": 1.0, "target_momentum": 0.9}),
     ("flow", {"wm_rollout_weight": 0.0}),
     ("flow", {"consistency": "rollout"}),
     ("flow", {"consistency": "rollout", "wm_rollout_weight": 0.0, "integrator": "heun"}),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowpwm import tdmpc2
@@ -545,6 +545,30 @@ def test_a_missing_decoder_stays_as_initialised_and_one_too_many_is_left_out(
     other = Agent(small("cartpole-swingup", reconstruction_weight=0.0))
     load_into(other.world_model, tmp_path / "with", other.tasks)
     assert "has a decoder that this run does not use" in caplog.text
+
+
+def test_a_running_average_that_was_not_saved_begins_at_the_saved_encoder(tmp_path: Path) -> None:
+    saved = checkpoint(small("cartpole-swingup"), tmp_path / "without")
+    averaged = small("cartpole-swingup", target_momentum=0.9)
+    agent = Agent.seeded(dataclasses.replace(averaged, seed=7))
+    load_into(agent.world_model, tmp_path / "without", agent.tasks)
+    assert agent.world_model.target_encoder is not None
+    for target, encoder in zip(
+        agent.world_model.target_encoder.parameters(),
+        saved.world_model.encoder.parameters(),
+        strict=True,
+    ):
+        assert torch.equal(target, encoder)
+
+    # One that was saved is as it was.
+    nn.init.ones_(agent.world_model.target_encoder[0].weight)
+    write_folder(
+        tmp_path / "with", {"agent.pt": agent.state_dict(), "config.json": to_dict(averaged)}, {}
+    )
+    again = Agent.seeded(averaged)
+    load_into(again.world_model, tmp_path / "with", again.tasks)
+    assert again.world_model.target_encoder is not None
+    assert (again.world_model.target_encoder[0].weight == 1).all()
 
 
 def test_a_run_starts_from_the_world_model_that_it_names(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from flowpwm.experience import Sequences
 from flowpwm.report import METRICS, Evaluation
 from flowpwm.state import TrainState
 from flowpwm.train import collect, learning_rate, train
-from flowpwm.updates import Diverged
+from flowpwm.updates import Diverged, update_world_model
 from flowpwm.world_models import WORLD_MODELS
 from tests.flowpwm.tiny import one_task, run, science, tiny, weights
 
@@ -48,6 +48,7 @@ def test_a_run_resumed_in_the_middle_is_bit_equal_to_an_uninterrupted_one(
         evaluation__every=3 if task == "point-mass" else 6,
         evaluation__episodes=2,
         exploration_correlation=0.5 if kind == "flow" else 0.0,
+        world_model__target_momentum=0.9 if task == "reacher-easy" else 0.0,
     )
     whole, reports = run(config)
 
@@ -198,6 +199,25 @@ def test_asked_to_stop_it_ends_between_epochs_with_its_state_whole() -> None:
     assert [r.epoch for r in train(state, should_stop=lambda: next(asked))] == [1, 2]
     assert state.epoch == 2
     assert [r.epoch for r in train(state)] == [3, 4, 5, 6]
+
+
+def test_every_update_moves_the_running_average_of_the_encoder() -> None:
+    state = TrainState.start(tiny("point-mass mlp", world_model__target_momentum=0.75))
+    assert state.acting is not None
+    collect(state, state.acting)
+    model = state.agent.world_model
+    assert model.target_encoder is not None
+    before = [p.clone() for p in model.target_encoder.parameters()]
+    for _ in range(2):
+        update_world_model(state)
+        expected = [
+            0.75 * old + 0.25 * new.detach()
+            for old, new in zip(before, model.encoder.parameters(), strict=True)
+        ]
+        before = [p.clone() for p in model.target_encoder.parameters()]
+        assert all(torch.allclose(a, b) for a, b in zip(before, expected, strict=True))
+    assert not torch.equal(before[0], next(model.encoder.parameters()))
+    state.close()
 
 
 @pytest.mark.parametrize("network", ["world_model", "policy", "critic"])

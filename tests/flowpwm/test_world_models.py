@@ -437,6 +437,57 @@ def test_the_dynamics_loss_of_an_mlp_worked_by_hand() -> None:
     assert float(parts["dynamics"]) == pytest.approx(float((first + 0.9 * second) / 1.9))
 
 
+def test_actions_are_told_from_the_latents_on_both_sides_of_them() -> None:
+    model = build("flow", inverse_dynamics_weight=2.0)
+    data = linear_system(4, horizon=2)
+    loss, parts = loss_of(model, data)
+    with torch.no_grad():
+        z = model.encode(data.obs, NO_TASK)
+        assert model.inverse_head is not None
+        told = model.inverse_head(torch.cat([z[:-1], z[1:]], dim=-1))
+    first, second = (F.mse_loss(told[t], data.action[t]) for t in (0, 1))
+    by_hand = float((first + 0.9 * second) / 1.9)
+    assert float(parts["inverse_dynamics"]) == pytest.approx(by_hand)
+    without = build("flow", inverse_dynamics_weight=1e-9)
+    assert float(loss.detach() - loss_of(without, data)[0].detach()) == pytest.approx(2 * by_hand)
+
+
+def test_an_action_can_be_told_where_latents_moved_by_it() -> None:
+    # Nothing else anchors the encoder here.
+    model = build("mlp", inverse_dynamics_weight=1.0, reconstruction_weight=0.0, reward_weight=1e-9)
+    fit(model, 300)
+    _, parts = loss_of(model, fixed_transitions())
+    assert float(parts["inverse_dynamics"]) < 0.1 * float(fixed_transitions().action.var())
+
+
+@pytest.mark.parametrize("kind", WORLD_MODELS)
+def test_targets_are_a_running_average_of_the_encoder_that_no_gradient_moves(kind: str) -> None:
+    model = build(kind, target_momentum=0.75)
+    assert model.target_encoder is not None
+    began = [p.clone() for p in model.target_encoder.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(began, model.encoder.parameters(), strict=True))
+    data = linear_system(4, horizon=2)
+    before = loss_of(model, data)[1]["dynamics"]
+    with torch.no_grad():
+        for p in model.target_encoder.parameters():
+            p.mul_(1.5)
+    loss, parts = loss_of(model, data)
+    assert float(parts["dynamics"]) != pytest.approx(float(before), rel=1e-3)
+    loss.backward()
+    assert all(p.grad is None for p in model.target_encoder.parameters())
+
+    with torch.no_grad():
+        for target, source in zip(
+            model.target_encoder.parameters(), model.encoder.parameters(), strict=True
+        ):
+            target.fill_(4.0)
+            source.fill_(8.0)
+    model.follow()
+    assert all((p == 5.0).all() for p in model.target_encoder.parameters())
+    model.follow(1.0)
+    assert all((p == 8.0).all() for p in model.target_encoder.parameters())
+
+
 def test_a_chart_leads_back_to_the_latent_it_was_entered_at() -> None:
     z = torch.softmax(torch.randn(10, 4, 8), -1).flatten(1)
     chart = CHARTS["logits"]
