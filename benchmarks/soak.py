@@ -198,12 +198,19 @@ def outcome(sweep: Sweep) -> dict[str, Any]:
             tables.reports["trial_id"].to_pylist(), tables.reports["epoch"].to_pylist(), strict=True
         )
     )
-    statuses = Counter(trial.status for trial in state_of(sweep.folder).trials.values())
+    trials = state_of(sweep.folder).trials.values()
+    statuses = Counter(trial.status for trial in trials)
+    failures = [
+        f"{trial.trial_id}: {trial.failures[-1].failure_class}: {trial.failures[-1].message}"
+        for trial in trials
+        if trial.status == "FAILED"
+    ]
     return {
         "wall_s": round(sweep.wall_s, 1),
         "drivers": len(sweep.codes),
         "exit_codes": sweep.codes,
         "trials": dict(statuses),
+        "failures": failures,
         "attempts": attempts(sweep.folder),
         "rows_expected": sweep.trials * (sweep.epochs // 2),  # a report every second epoch
         "rows_found": rows.found,
