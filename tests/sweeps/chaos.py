@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from flowpwm.storage import previous
 from sweeps.core.store.events import read_events
 from sweeps.core.store.series import read_series
 from tests.sweeps.tiny import state_of
@@ -26,8 +27,14 @@ def running_workers(folder: Path, least: int = 1, most: int = 10**9) -> dict[str
 
 
 def cut_checkpoint(folder: Path, trial_id: str, share: float = 0.5) -> bool:
-    """Cut the newest checkpoint of a trial; whether there was one."""
-    path = folder / "checkpoints" / trial_id / "last" / "training.pt"
+    """Cut the newest checkpoint of a trial; whether there was one, and one before it.
+
+    Without any that is whole a trial fails, and is not begun again unasked.
+    """
+    last = folder / "checkpoints" / trial_id / "last"
+    if not previous(last).is_dir():
+        return False
+    path = last / "training.pt"
     try:
         data = path.read_bytes()
         path.write_bytes(data[: int(share * len(data))])
