@@ -18,8 +18,10 @@ from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.interrupt import Interrupted, Interrupts
 from sweeps.core.driver.resume import open_run
 from sweeps.core.driver.run import REFUSED, Run
+from sweeps.core.forecast.forecast import configurations
 from sweeps.core.host import cluster, machine
 from sweeps.core.pages.console import Console
+from sweeps.core.pages.costs import cost_table
 from sweeps.core.protocol.requests import Sizing
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.folder import FolderOwned, StorageError
@@ -81,6 +83,8 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
     if options.dry_run:
         page = opening.page(sweep, checked, options, "(dry run)", outlook, extra)
         console.page(page, always=True)
+        plans = configurations(sweep, checked, outlook.sizing)
+        console.page(f"\n{cost_table(plans, outlook.correction)}", always=True)
         return ExitCode.OK
     if interrupts.requested:
         raise Interrupted

@@ -127,6 +127,14 @@ def forecast(
     )
 
 
+def configurations(sweep: Sweep, checked: Checked, sizing: Sizing = NOTHING_KNOWN) -> list[Plan]:
+    """Each configuration of the sweep once, whatever its seeds; of a space too large for that,
+    those that stand for it.
+    """
+    every = itertools.chain.from_iterable(_stages(sweep, checked, sizing).values())
+    return list({(plan.arm, plan.config_id): plan for plan in every}.values())
+
+
 def _checkpoint_bytes(plans: Sequence[Plan], slots: int) -> int:
     """At the most: the largest run at a time, and all have ended but them."""
     kept = sorted((plan.cost.kept_bytes for plan in plans), reverse=True)
