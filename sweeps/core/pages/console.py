@@ -18,6 +18,7 @@ from sweeps.core.definition.sweep import Sweep
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.protocol.ladder import step_text
 from sweeps.core.protocol.recorder import Recorder
+from sweeps.core.protocol.requests import Resources
 from sweeps.core.store.schema import DONE_STATUSES
 from sweeps.core.store.state import TrialRecord
 
@@ -211,8 +212,8 @@ def event_line(name: str, trial: TrialRecord, payload: Mapping[str, Any], where:
 
 def requeued_line(trial: TrialRecord, payload: Mapping[str, Any]) -> str:
     """Why an attempt ended, and what the next one is given."""
-    parts, memory = trial.config.get("microbatches", 1), trial.resources.get("memory_bytes", 0)
-    given = step_text(payload.get("step", ""), payload["cause"], parts, memory)
+    parts, resources = trial.config.get("microbatches", 1), Resources.from_dict(trial.resources)
+    given = step_text(payload.get("step", ""), payload["cause"], parts, resources)
     return (
         f"{payload['cause']} {trial.trial_id} at epoch {trial.epochs_done:,} "
         f"({payload['message']}) -> requeued {given}"

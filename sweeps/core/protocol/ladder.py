@@ -62,7 +62,12 @@ def _possible(
     ):
         yield Step("microbatches", 2 * parts, resources)
     if cause == "oom_gpu":
-        if resources.num_gpus < 1:
+        # Of a GPU's memory a trial may fill its share.
+        share = resources.num_gpus
+        more = math.floor(10_000 * MORE_MEMORY * share) / 10_000  # Ray counts in ten-thousandths
+        if share < more < 1:
+            yield Step("memory", parts, dataclasses.replace(resources, num_gpus=more))
+        if share < 1:
             yield Step("alone", parts, dataclasses.replace(resources, num_gpus=1.0))
         return
     # In whole steps, so that the rounding of Ray's own sums never makes the request impossible.
@@ -81,15 +86,16 @@ def fitting(resources: Resources, node_memory_bytes: int) -> Resources:
     return dataclasses.replace(resources, memory_bytes=whole)
 
 
-def step_text(step: str, cause: str, microbatches: int, memory_bytes: int) -> str:
+def step_text(step: str, cause: str, microbatches: int, resources: Resources) -> str:
     """A step in words, with its number; any other name is a repetition."""
     if step not in STEPS:
         return "once more"
-    memory = f"{memory_bytes / 2**30:.1f} GiB"
-    own = "a GPU" if cause == "oom_gpu" else f"a node ({memory})"
+    memory = f"{resources.memory_bytes / 2**30:.1f} GiB"
+    on_gpu = cause == "oom_gpu"
+    own = "a GPU" if on_gpu else f"a node ({memory})"
     with_what = {
         "microbatches": f"with microbatches {microbatches}",
-        "memory": f"with {memory}",
+        "memory": f"with {resources.num_gpus:g} of a GPU" if on_gpu else f"with {memory}",
         "alone": f"with {own} of its own",
     }
     return f"{with_what[step]} ({STEPS.index(step) + 1}/{len(STEPS)})"

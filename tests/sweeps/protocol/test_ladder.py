@@ -62,10 +62,18 @@ def test_the_ladder_on_a_host_is_parts_then_memory_then_the_whole_node() -> None
     ]
 
 
-def test_the_ladder_on_a_gpu_is_parts_then_the_whole_gpu() -> None:
+def test_the_ladder_on_a_gpu_is_parts_then_a_larger_share_then_the_whole_gpu() -> None:
     on_gpu = config(device="cuda")
     assert climb(["oom_gpu"] * 5, on_gpu, Resources(1, 0.25, 4 * GIB)) == [
         ("microbatches", 2, 4.0, 0.25),
+        ("memory", 2, 4.0, 0.375),
+        ("alone", 2, 4.0, 1.0),
+    ]
+    third = next_step("oom_gpu", ["microbatches"], on_gpu, Resources(1, 0.3333, 4 * GIB), NODE)
+    assert third is not None and third.resources.num_gpus == 0.4999  # two fit
+    # Three quarters and half as much again is more than there is.
+    assert climb(["oom_gpu"] * 5, on_gpu, Resources(1, 0.75, 4 * GIB)) == [
+        ("microbatches", 2, 4.0, 0.75),
         ("alone", 2, 4.0, 1.0),
     ]
 
@@ -391,10 +399,11 @@ def test_a_trial_whose_nodes_die_without_an_epoch_in_between_may_be_what_kills_t
     [
         ("microbatches", "oom_gpu", "with microbatches 4 (1/3)"),
         ("memory", "oom_host", "with 1.5 GiB (2/3)"),
+        ("memory", "oom_gpu", "with 0.375 of a GPU (2/3)"),
         ("alone", "oom_host", "with a node (1.5 GiB) of its own (3/3)"),
         ("alone", "oom_gpu", "with a GPU of its own (3/3)"),
         ("repeat", "hang", "once more"),
     ],
 )
 def test_every_step_has_its_words(step: str, cause: str, text: str) -> None:
-    assert step_text(step, cause, 4, 1536 * MIB) == text
+    assert step_text(step, cause, 4, Resources(1, 0.375, 1536 * MIB)) == text
