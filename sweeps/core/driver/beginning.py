@@ -17,10 +17,9 @@ from sweeps.core.definition.options import Options, options_of
 from sweeps.core.definition.settings import UsageError
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.definition.tune import Tune
-from sweeps.core.driver.resume import refuse_changes, stored_sweep
+from sweeps.core.driver.resume import refuse_changes, stored_state, stored_sweep
 from sweeps.core.driver.warm_start import WarmStart, look_back
 from sweeps.core.pages.growth import growth_rows
-from sweeps.core.store.events import fold, read_events
 from sweeps.core.store.state import SweepState
 
 
@@ -52,7 +51,10 @@ class Beginning:
         """With what earlier sweeps know, where it was asked for. Raises UsageError."""
         if self.options.warm_start is None:
             return self
-        warm = look_back(self.sweep, self.options.warm_start, here)
+        try:
+            warm = look_back(self.sweep, self.options.warm_start, here)
+        except OSError as error:
+            raise UsageError(f"--warm-start {self.options.warm_start}: {error}") from error
         return dataclasses.replace(self, warm=warm)
 
     def warned(self, checked: Checked) -> Checked:
@@ -75,7 +77,7 @@ def begin(script: Sweep, words: Sequence[str]) -> Beginning:
     asked, options = parse(stored, words, offered=script.arms)
     if options.folder is None:
         return Beginning(script, stored, asked, options, SweepState())
-    state, growth = fold(read_events(options.folder, heartbeats=1)), None
+    state, growth = stored_state(options), None
     with places_told(options.given):
         if options.extend is None:
             refuse_changes(stored, asked)

@@ -21,6 +21,7 @@ from sweeps.core.definition.sweep import Sweep
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.store.durable import write_atomic
 from sweeps.core.store.events import EventLog, fold, read_events
+from sweeps.core.store.state import SweepState
 
 S = TypeVar("S", bound=Sweep)
 SPEC, EARLIER_SPEC = "sweep.yaml", "sweep-{}.yaml"
@@ -36,8 +37,7 @@ def stored_sweep(sweep: S, options: Options) -> S:
     folder = options.folder
     if folder is None:
         return sweep
-    flag = "--resume" if options.extend is None else "--extend"
-    path = folder / SPEC
+    flag, path = _flag(options), folder / SPEC
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
         if plain["name"] != sweep.name:
@@ -50,6 +50,25 @@ def stored_sweep(sweep: S, options: Options) -> S:
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
         cause = str(error).strip().splitlines()[0]
         raise UsageError(f"{flag} {folder}: {path} cannot be read ({cause})") from error
+
+
+def stored_state(options: Options) -> SweepState:
+    """How far the sweep of that folder has come.
+
+    Raises UsageError where its events cannot be read: all that ran would run again.
+    """
+    assert options.folder is not None
+    flag, events = _flag(options), options.folder / "events"
+    if not events.is_dir():
+        raise UsageError(f"{flag} {options.folder}: {events} is missing: what ran is not known")
+    try:
+        return fold(read_events(options.folder, heartbeats=1))
+    except OSError as error:
+        raise UsageError(f"{flag} {options.folder}: {error}") from error
+
+
+def _flag(options: Options) -> str:
+    return "--resume" if options.extend is None else "--extend"
 
 
 def refuse_changes(stored: Sweep, asked: Sweep) -> None:

@@ -176,6 +176,7 @@ def event_files(folder: Path) -> list[Path]:
 
 def _claim(folder: Path, writer: str) -> AppendFile:
     """A new file after all that exist; another writer may take the same number at this moment."""
+    folder.mkdir(parents=True, exist_ok=True)  # or its own error would look like a number taken
     while True:
         taken = [match["n"] for match in map(_NAME.fullmatch, _names(folder)) if match]
         n = max(map(int, taken), default=-1) + 1

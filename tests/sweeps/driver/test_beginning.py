@@ -105,3 +105,31 @@ def test_an_extension_begins_its_stages_anew_in_the_fold(tmp_path: Path) -> None
     state = fold(read_events(tmp_path))
     assert state.stages == {"screen": "finished"} and list(state.decisions) == ["screen"]
     assert state.winners == ["best of select"] and not state.finished
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--extend"])
+def test_events_that_cannot_be_read_are_named_before_anything_runs_again(
+    flag: str, tmp_path: Path
+) -> None:
+    opened(tmp_path, COMPARE)
+    words = [flag, str(tmp_path), *(["seeds=3"] if flag == "--extend" else [])]
+    begin(COMPARE, words)
+    (log,) = (tmp_path / "events").iterdir()
+    log.rename(tmp_path / "kept")
+    log.mkdir()
+    with pytest.raises(UsageError, match=rf"^{flag} {tmp_path}: .*Is a directory"):
+        begin(COMPARE, words)
+    log.rmdir()
+    log.parent.rmdir()
+    for there in (lambda: None, log.parent.touch):
+        there()
+        with pytest.raises(UsageError, match=r"events is missing: what ran is not known"):
+            begin(COMPARE, words)
+
+
+def test_a_file_in_the_place_of_the_events_is_an_error_and_not_an_endless_search(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "events").touch()
+    with pytest.raises(FileExistsError):
+        EventLog(tmp_path, "driver")
