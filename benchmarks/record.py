@@ -26,20 +26,22 @@ def write(name: str, figures: dict[str, Any]) -> Path:
 @cache
 def provenance() -> dict[str, str]:
     """Commit, processor and versions, as of the first call: make it before the work begins."""
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=RESULTS.parent,
-    )
+    commit = _git("rev-parse", "--short", "HEAD") or "uncommitted"
+    # Another benchmark's result, not committed yet, is no change of what is measured.
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!results")
     return {
-        "commit": git.stdout.strip() or "uncommitted",
+        "commit": f"{commit}-dirty" if changed else commit,
         "machine": f"{platform.machine()} {_cpu_name()}, {os.cpu_count()} CPUs",
         "system": platform.system(),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
     }
+
+
+def _git(*words: str) -> str:
+    command = ["git", *words]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=RESULTS.parent)
+    return ran.stdout.strip()
 
 
 def _cpu_name() -> str:
