@@ -94,7 +94,10 @@ def verdicts(frames: Frames, against: list[str]) -> list[dict[str, Any]]:
         tables.append(analysis.compare(frames, baseline))
         together = analysis.overall(frames, baseline)
         tables.append(together.assign(task="all, share of best"))
-    whole = pd.concat([table.reindex(columns=columns) for table in tables if len(table)])
+    found = [table.reindex(columns=columns) for table in tables if len(table)]
+    if not found:  # a single arm
+        return []
+    whole = pd.concat(found)
     return [
         {name: _number(value, 4) if isinstance(value, float) else value for name, value in row}
         for row in (zip(columns, values, strict=True) for values in whole.itertuples(index=False))
@@ -134,7 +137,8 @@ def main() -> None:
         record.append(trained(frames) | {"arms": arms(frames), "verdicts": differences})
         columns = [name for name in record[-1]["arms"][0] if name != "by_seed"]
         print(_markdown(record[-1]["arms"], columns), "\n")
-        print(_markdown(differences, list(differences[0])), "\n")
+        if differences:
+            print(_markdown(differences, list(differences[0])), "\n")
     path = write(f"learning_{options.name}", {"sweeps": record})
     print(path)
 
