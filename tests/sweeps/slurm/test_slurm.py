@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from sweeps.core.host.ports import PortBlock
+from sweeps.core.store.schema import ExitCode
 from tests.sweeps.slurm_job import SMALL, SlurmJob
 
 pytestmark = pytest.mark.fault
@@ -110,12 +111,15 @@ def test_a_signal_to_everything_at_once_ends_it_and_does_not_requeue(job: SlurmJ
     assert list(job.cwd.rglob("token")) == []
 
 
-@pytest.mark.parametrize("code", ["0", "3"])
-def test_the_code_of_the_sweep_is_that_of_the_job(job: SlurmJob, code: str) -> None:
-    job.plan(code)
+@pytest.mark.parametrize(
+    "code", [ExitCode.OK, ExitCode.FAILED_TRIALS, ExitCode.STORAGE, ExitCode.CAPPED]
+)
+def test_the_code_of_the_sweep_is_that_of_the_job(job: SlurmJob, code: ExitCode) -> None:
+    job.plan(str(int(code)))
     job.submit(str(SMALL))
-    assert job.end() == int(code), job.text
+    assert job.end() == code, job.text
     assert len(job.launches) == 1
+    assert "requeue" not in job.text  # neither a cap nor a full disk is better the next time
     assert job.traces() == []
 
 
