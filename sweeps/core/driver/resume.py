@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sweeps.core.check.findings import Finding
-from sweeps.core.definition.growth import difference, flat, grow
+from sweeps.core.definition.growth import FREE, NothingAdded, difference, flat, grow
 from sweeps.core.definition.options import Options
 from sweeps.core.definition.settings import UsageError
 from sweeps.core.definition.sweep import Sweep
@@ -72,14 +72,17 @@ def _flag(options: Options) -> str:
 
 
 def refuse_changes(stored: Sweep, asked: Sweep) -> None:
-    """Raise UsageError with a line for every setting that a resume would change."""
+    """Raise UsageError with a line for every setting that a resume would change.
+
+    What trials may hold of a machine is free: it changes no result, and machines differ.
+    """
     old, new = flat(stored.to_dict()), flat(asked.to_dict())
     changed = [
         difference(
             "--resume", key, old, new, "--extend adds to a sweep, for all else start another"
         )
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+        if key not in FREE and old.get(key) != new.get(key)
     ]
     if changed:
         raise UsageError(*changed)
@@ -98,8 +101,9 @@ def open_run(
     """The recorder over all events so far, and a warning ('' if there is nothing to warn of).
 
     In a new folder the spec, the environment and the findings of the lint are written first.
-    `extended` says that `sweep` has more than the spec in the folder, and takes its place;
-    `retry_failed` that failed trials are taken up again.
+    `sweep` takes the place of the spec in the folder: a resume may change what trials hold, and an
+    `extended` one has more, for which the old spec is kept beside. `retry_failed` says that failed
+    trials are taken up again.
     """
     (folder / "stop").unlink(missing_ok=True)
     if not (folder / SPEC).exists():
@@ -112,10 +116,12 @@ def open_run(
     warning = _changed_code(folder, environment)
     if extended:
         keep_spec(folder)
+    if yaml.safe_load((folder / SPEC).read_text(encoding="utf-8")) != sweep.to_dict():
         write_atomic(folder / SPEC, _yaml(sweep))
     _tell_of_extension(folder, log, sweep)
     told = {"git": environment.get("git"), "job": environment.get("job")}
-    log.append("resumed", **told, retry_failed=retry_failed)
+    own = {key: value for key, value in sweep.to_dict().items() if key in FREE}
+    log.append("resumed", **told, retry_failed=retry_failed, settings=own)
     return Recorder(log, read_events(folder)), warning
 
 
@@ -131,9 +137,12 @@ def keep_spec(folder: Path) -> Path:
 def _tell_of_extension(folder: Path, log: EventLog, sweep: Sweep) -> None:
     """The event of an extension, if `sweep.yaml` is ahead of the events."""
     told = fold(read_events(folder)).spec
-    if not told or (before := type(sweep).from_dict(told)) == sweep:
+    if not told:
         return
-    growth = grow(before, sweep)
+    try:
+        growth = grow(type(sweep).from_dict(told), sweep)
+    except NothingAdded:
+        return
     log.append(
         "extended",
         spec=sweep.to_dict(),

@@ -133,3 +133,21 @@ def test_a_file_in_the_place_of_the_events_is_an_error_and_not_an_endless_search
     (tmp_path / "events").touch()
     with pytest.raises(FileExistsError):
         EventLog(tmp_path, "driver")
+
+
+def test_a_resume_may_change_what_trials_hold_and_nothing_else(tmp_path: Path) -> None:
+    opened(tmp_path, COMPARE)
+    words = ["--resume", str(tmp_path), "trial.memory=3", "trial.cpus=2"]
+    begun = begin(COMPARE, words)
+    assert begun.growth is None
+    assert begun.sweep == dataclasses.replace(COMPARE, memory_per_trial=3.0, cpus_per_trial=2.0)
+    opened(tmp_path, begun.sweep)
+    assert told(tmp_path) == ["sweep_started"] and list(tmp_path.glob("sweep-*.yaml")) == []
+    assert begin(COMPARE, ["--resume", str(tmp_path)]).sweep == begun.sweep
+    (resumed,) = [e for e in read_events(tmp_path) if e["event"] == "resumed"]
+    assert (resumed["settings"]["memory_per_trial"], resumed["settings"]["cpus_per_trial"]) == (
+        3,
+        2,
+    )
+    with pytest.raises(UsageError, match=r"^--resume cannot change confirm.seeds"):
+        begin(COMPARE, [*words, "seeds=[42,123,7]"])
