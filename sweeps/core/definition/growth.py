@@ -15,7 +15,10 @@ from sweeps.core.definition.tune import Tune
 S = TypeVar("S", bound=Sweep)
 
 #: How trials run and what the sweep is called for: none of it changes a result.
-FREE = ("goal", "wandb", "cpus_per_trial", "gpus_per_trial", "memory_per_trial", "accelerator")
+FREE = (
+    *("goal", "wandb", "tensorboard"),
+    *("cpus_per_trial", "gpus_per_trial", "memory_per_trial", "accelerator"),
+)
 #: Lists that may get longer.
 _LISTS = ("tasks", "confirm.seeds", "select.seeds")
 #: Numbers that may get larger.
