@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import analysis
@@ -36,7 +37,10 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The run folder of a sweep that SIGTERM stopped while trials were at work."""
+    """The run folder of a sweep that SIGTERM stopped while trials were at work.
+
+    It came again when all were done and Ray was down, and then had nothing to stop.
+    """
     cwd = tmp_path_factory.mktemp("compare")
     first = Process(cwd, *WORDS, script=SCRIPT)
     try:
@@ -46,6 +50,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = latest(cwd, SCRIPT)
         assert not all(t.final for t in state_of(folder).trials.values())
         second = Process(cwd, "--resume", str(folder), script=SCRIPT)
+        second.wait_for(lambda: all(t.final for t in state_of(folder).trials.values()))
+        driver = psutil.Process(second.popen.pid)
+        second.wait_for(lambda: not any("raylet" in p.name() for p in driver.children()))
+        second.popen.send_signal(signal.SIGTERM)
         assert second.end() == ExitCode.OK, second.text
         (folder / "said").write_text(second.text)
     finally:

@@ -88,18 +88,18 @@ class Run:
         thread = threading.Thread(target=self._work, name="sweep", daemon=True)
         thread.start()
         beat = began
-        owns_signals = False
         while thread.is_alive() and not self.interrupts.overdue:
-            thread.join(POLL_S if owns_signals else POLL_S / 10)
-            if self.connected and not owns_signals:
-                self.interrupts.install()  # Ray's native code took SIGTERM when it came up
-                owns_signals = True
+            thread.join(POLL_S if self.connected else POLL_S / 10)
+            # Ray's native code takes SIGTERM when it comes up, and when it shuts down leaves one
+            # that would end us without a word.
+            self.interrupts.install()
             self.console.tick()
             self._keep_caps()
             if time.monotonic() - beat >= HEARTBEAT_S:
                 beat = time.monotonic()
                 with contextlib.suppress(OSError):  # a full disk ends the sweep elsewhere
                     self.folder.heartbeat()
+        self.interrupts.install()
         self.console.close()
         if thread.is_alive():
             return self._give_up()
