@@ -34,6 +34,14 @@ logger = logging.getLogger(__name__)
 _FREE = ("evaluation.", "num_threads", "microbatches")
 
 
+class OtherConfiguration(CheckpointError):
+    """A checkpoint of a run with other settings; `changed` has a phrase for each."""
+
+    def __init__(self, folder: Path, changed: list[str]) -> None:
+        super().__init__(f"{folder}: written by another configuration ({', '.join(changed)})")
+        self.changed = changed
+
+
 def save(state: TrainState, folder: Path, *, resumable: bool = True) -> None:
     """Write `folder` as a whole; the one before it stays beside it as `<folder>.previous`.
 
@@ -61,8 +69,8 @@ def load(folder: Path, config: RunConfig) -> TrainState:
     """The run as it was saved, ready to go on; falls back to the previous checkpoint if damaged.
 
     The damaged one is then put aside: the next save is to keep the good one until it is done.
-    Raises CheckpointError naming the reason of each candidate where none can be used, also where
-    it was written by another configuration.
+    Raises CheckpointError naming the reason of each candidate where none can be used, and
+    OtherConfiguration where it was written by another run.
     """
     folder = Path(folder)
     reasons = []
@@ -71,6 +79,8 @@ def load(folder: Path, config: RunConfig) -> TrainState:
             continue
         try:
             state = _load(candidate, config)
+        except OtherConfiguration:
+            raise  # the one before is of the same run
         except CheckpointError as error:
             reasons.append(str(error))
             continue
@@ -117,7 +127,7 @@ def _load(folder: Path, config: RunConfig) -> TrainState:
         if old.get(key) != new.get(key) and not key.startswith(_FREE)
     ]
     if changed:
-        raise CheckpointError(f"{folder}: written by another configuration ({', '.join(changed)})")
+        raise OtherConfiguration(folder, changed)
     state = TrainState.start(config, weights_follow=True)
     parts = read_tensors(folder / "training.pt") | {"agent": read_tensors(folder / "agent.pt")}
     _into(folder, state.load_state_dict, parts)

@@ -225,7 +225,10 @@ class RunConfig:
                 f"environment; offline modes: {', '.join(m for m in MODES if not MODES[m].online)}"
             )
         if not mode.online and not self.dataset:
-            raise ConfigError(f"dataset must be set in mode {self.mode}: the folder of a dataset")
+            raise ConfigError(
+                f"dataset must be set in mode {self.mode}: the folder of a dataset "
+                "(of convert-dataset or make-dataset)"
+            )
         if self.patience and not mode.trains_policy:
             raise ConfigError(
                 f"patience must be 0 in mode {self.mode}, got {self.patience}: it waits for a "

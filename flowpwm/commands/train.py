@@ -15,7 +15,7 @@ from flowpwm import checkpoint
 from flowpwm.checks import ConfigError
 from flowpwm.commands import FAILED, INTERRUPTED, OK
 from flowpwm.commands.settings import add_settings, parse_settings
-from flowpwm.config import config_id
+from flowpwm.config import RunConfig, config_id
 from flowpwm.modes import MODES
 from flowpwm.preflight import require_memory
 from flowpwm.report import Report
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         except BlockingIOError as error:
             raise ConfigError(f"--out {options.out}: another training writes there") from error
     if last is not None and checkpoint.exists(last):
-        state = checkpoint.load(last, config)
+        state = _resumed(last, config)
         print(f"resuming {last} at epoch {state.epoch}")
         _forget_after(state.epoch, options.out / REPORTS)
     else:
@@ -74,6 +74,16 @@ def run(options: argparse.Namespace) -> int:
     checkpoint.save(state, last)
     print(f"interrupted at epoch {state.epoch}; the same command goes on from {last}")
     return INTERRUPTED
+
+
+def _resumed(last: Path, config: RunConfig) -> TrainState:
+    try:
+        return checkpoint.load(last, config)
+    except checkpoint.OtherConfiguration as error:
+        raise ConfigError(
+            f"--out {last.parent} holds another run ({'; '.join(error.changed)}); choose another "
+            "folder, or give the settings that it has to go on with it"
+        ) from error
 
 
 def _forget_after(epoch: int, reports: Path) -> None:

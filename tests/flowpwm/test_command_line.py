@@ -37,6 +37,17 @@ def signals_as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+def test_a_folder_with_another_run_is_named_with_what_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["train", *TINY, "seed=7", "horizon=5", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.count(f"--out {tmp_path} holds another run (") == 1 == told.count("horizon")
+    assert "seed: 0 then, 7 now" in told and "choose another folder" in told
+
+
 def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "reports.jsonl").read_text().splitlines()]

@@ -203,7 +203,11 @@ REFUSED = [
         "pretrain, policy_frozen, policy_finetune, joint",
     ),
     *(
-        ({"mode": mode}, f"dataset must be set in mode {mode}: the folder of a dataset")
+        (
+            {"mode": mode},
+            f"dataset must be set in mode {mode}: the folder of a dataset (of convert-dataset or "
+            "make-dataset)",
+        )
         for mode in OFFLINE
     ),
     *(

@@ -106,7 +106,7 @@ def test_what_would_change_a_finished_trial_is_refused_and_nothing_is_written(
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     extend = ["--extend", str(folder)]
     for words, says in {
-        ("horizon=8",): "cannot change fixed.horizon: 4 then, 8 now",
+        ("horizon=8",): "cannot change horizon: 4 then, 8 now",
         ("seeds=[42,7]",): "cannot take confirm.seeds 1000 away",
         ("seeds=2",): "seeds=2 is fewer than the 3 that there are",
         ("arms=[mlp,flow_v1]",): "cannot take arms flow away",

@@ -220,7 +220,7 @@ def test_a_sweep_survives_a_signal_a_killed_worker_and_a_killed_driver(
 
         changed = Process(tmp_path, "--resume", str(folder), "horizon=8")
         assert changed.end() == ExitCode.USAGE
-        assert "cannot change fixed.horizon: 4 then, 8 now" in changed.text
+        assert "cannot change horizon: 4 then, 8 now" in changed.text
 
         second = Process(tmp_path, "--resume", "results/flow_tuning/latest")
         second.wait_for(lambda: running_worker(second)[0] != "")

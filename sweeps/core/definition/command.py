@@ -142,7 +142,10 @@ def _full_key(key: str, words: list[str], known: Mapping[str, Any]) -> str:
     if matches:
         raise UsageError(f"{key!r} is short for {' and for '.join(matches)}: give one in full")
     names = [*words, *known, *map(last_name, known)]
-    raise UsageError(f"unknown key {key!r}.{did_you_mean(key, names)}")
+    # What another sort of sweep calls it, before what merely looks like it.
+    same = [name for name in words if last_name(name) == last_name(key)]
+    hint = f" Did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(key, names)
+    raise UsageError(f"unknown key {key!r}.{hint}")
 
 
 def _with_tasks(sweep: S, names: list[str]) -> S:
@@ -160,6 +163,11 @@ def _with_tasks(sweep: S, names: list[str]) -> S:
 
 def _with_presets(sweep: S, names: list[str]) -> S:
     for name in names:
+        if "," in name:
+            raise UsageError(
+                f"preset={name}: presets are separated by spaces, as in "
+                f"preset='{name.replace(',', ' ')}'"
+            )
         one_of("preset", name, presets())
     tasks = [name for name in names if name in ENVS or name in TASK_SETS]
     sweep = dataclasses.replace(sweep, presets=" ".join(n for n in names if n not in tasks))
@@ -169,8 +177,10 @@ def _with_presets(sweep: S, names: list[str]) -> S:
 def _with_arms(sweep: S, names: list[str], offered: Mapping[str, str]) -> S:
     """Only these arms: those of the sweep by their name, others by the preset they are."""
     arms = {name: name for name in presets()} | dict(offered) | dict(sweep.arms)
+    settings = [name for name in presets() if name not in (*ENVS, *TASK_SETS)]
     for name in names:
-        one_of("arm or preset", name, [*sweep.arms, *offered, *presets()])
+        if name not in arms:
+            one_of("arm or preset", name, dict.fromkeys([*sweep.arms, *offered, *settings]))
     return dataclasses.replace(sweep, arms={name: arms[name] for name in names})
 
 

@@ -97,8 +97,12 @@ def difference(
     flag: str, key: str, old: Mapping[str, Any], new: Mapping[str, Any], why: str = ""
 ) -> str:
     """The line for a setting that must not change."""
+    then, now = (
+        repr(values[key]) if values.get(key) is not None else "as the presets have it"
+        for values in (old, new)
+    )
     return (
-        f"{flag} cannot change {key}: {old.get(key)!r} then, {new.get(key)!r} now; "
+        f"{flag} cannot change {key.removeprefix('fixed.')}: {then} then, {now} now; "
         f"{why or 'start a new sweep for that'}"
     )
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from flowpwm.checks import did_you_mean, wrong_key
+from flowpwm.compose import presets
+from flowpwm.envs import ENVS
+from flowpwm.envs.tasks import TASK_SETS
 from flowpwm.settings_file import HELP, Given
 from sweeps.core.definition import quantity
 from sweeps.core.definition.settings import UsageError
@@ -112,7 +115,8 @@ def split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
                 rest.pop(0)  # the secret itself
         elif word.startswith("-") or not equals or not name:
             flags = [flag.split()[0] for flag in FLAGS]
-            problems.append(f"unknown word {word!r}; use key=value.{did_you_mean(name, flags)}")
+            hint = _as_setting(word) or did_you_mean(name, flags)
+            problems.append(f"unknown word {word!r}; use key=value.{hint}")
         elif name in assignments:
             problems.append(f"{name} is given twice: {assignments[name]!r} and {text!r}")
         else:
@@ -125,3 +129,10 @@ def split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
     if problems:
         raise UsageError(*problems)
     return Options(**options), assignments
+
+
+def _as_setting(word: str) -> str:
+    """A hint where the word is one that `python -m flowpwm train` takes as it is."""
+    if word not in presets():
+        return ""
+    return f" Did you mean '{'task' if word in (*ENVS, *TASK_SETS) else 'preset'}={word}'?"

@@ -620,7 +620,12 @@ ROWS: tuple[Row, ...] = (
         prepare=a_dataset,
         setting="a dataset of another version of the task",
     ),
-    tune(47, "mode=pretrain", "dataset must be set in mode pretrain: the folder of a dataset"),
+    tune(
+        47,
+        "mode=pretrain",
+        "dataset must be set in mode pretrain: the folder of a dataset (of convert-dataset or "
+        "make-dataset)",
+    ),
     tune(
         48,
         (
@@ -643,8 +648,8 @@ ROWS: tuple[Row, ...] = (
         50,
         "--resume run horizon=16",
         (
-            "--resume cannot change fixed.horizon: None then, 16 now; --extend adds to a sweep, "
-            "for all else start another"
+            "--resume cannot change horizon: as the presets have it then, 16 now; --extend adds "
+            "to a sweep, for all else start another"
         ),
         prepare=a_run,
         setting="a run without results",

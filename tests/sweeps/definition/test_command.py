@@ -11,7 +11,7 @@ from sweeps.core.definition.settings import UsageError
 from sweeps.core.definition.tune import Tune
 from sweeps.core.definition.usage import usage
 from sweeps.core.definition.values import parse_value
-from tests.sweeps.tiny import PLAN
+from tests.sweeps.tiny import COMPARE, PLAN
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,13 @@ def test_flags_take_their_value_with_or_without_an_equals_sign() -> None:
         (["preset=laptpo"], ["unknown preset 'laptpo'; known: laptop"]),
         (["optim.wm_lr=loguniform(0,1)"], ["optim.wm_lr: 'loguniform(0,1)' needs bounds above 0"]),
         (["a=1", "b=2"], ["unknown key 'a'.", "unknown key 'b'."]),
+        (["seeds=5"], ["unknown key 'seeds'. Did you mean 'select.seeds' or 'confirm.seeds'?"]),
+        (["laptop"], ["unknown word 'laptop'; use key=value. Did you mean 'preset=laptop'?"]),
+        (["ant"], ["unknown word 'ant'; use key=value. Did you mean 'task=ant'?"]),
+        (
+            ["preset=laptop,turning"],
+            ["preset=laptop,turning: presets are separated by spaces, as in preset='laptop turn"],
+        ),
     ],
 )
 def test_every_mistake_is_one_line_that_names_it(words: list[str], lines: list[str]) -> None:
@@ -119,6 +126,17 @@ def test_every_mistake_is_one_line_that_names_it(words: list[str], lines: list[s
     for line, start in zip(caught.value.lines, lines, strict=True):
         assert line.startswith(start)
         assert "\n" not in line
+
+
+def test_a_comparison_names_its_own_settings_and_each_arm_once() -> None:
+    with pytest.raises(UsageError, match=r"'confirm.seeds'. Did you mean 'seeds'\?"):
+        parse(COMPARE, ["confirm.seeds=5"])
+    with pytest.raises(UsageError, match=r"Did you mean 'flow_v3'\?|Did you mean") as caught:
+        parse(COMPARE, ["arms=[mlp,flow_v9]"])
+    (line,) = caught.value.lines
+    offered = line.partition("known: ")[2].partition(". Did")[0].split(", ")
+    assert len(set(offered)) == len(offered) and {"mlp", "flow_v1", "laptop"} <= set(offered)
+    assert "cheetah-run" not in offered
 
 
 def test_a_secret_is_refused_without_being_shown() -> None:
