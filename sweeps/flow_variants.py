@@ -12,6 +12,8 @@ import sys
 
 from sweeps.core.definition.compare import Compare, Confirm
 
+NO_DECODER = "flow world_model.reconstruction_weight=0"
+
 SWEEP = Compare(
     name="flow_variants",
     goal="Which flow world model is the best, one change an arm?",
@@ -26,13 +28,9 @@ SWEEP = Compare(
         "matched_alike": "flow world_model.flow_matching_weight=1",
         "matching_only": "flow world_model.wm_rollout_weight=0 world_model.flow_matching_weight=1",
         "rollout_only": "flow world_model.flow_matching_weight=0",
-        "no_decoder": "flow world_model.reconstruction_weight=0",
-        "inverse_anchor": (
-            "flow world_model.reconstruction_weight=0 world_model.inverse_dynamics_weight=10"
-        ),
-        "average_anchor": (
-            "flow world_model.reconstruction_weight=0 world_model.target_momentum=0.99"
-        ),
+        "no_decoder": NO_DECODER,
+        "inverse_anchor": f"{NO_DECODER} world_model.inverse_dynamics_weight=10",
+        "average_anchor": f"{NO_DECODER} world_model.target_momentum=0.99",
         "matched_in_rollout": "flow world_model.consistency=rollout",
     },
     baseline="flow",
