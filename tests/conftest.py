@@ -1,7 +1,6 @@
 """Settings of every test process: one thread, and a local Ray that talks to nobody."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 # Before anything imports torch or Ray. Two threads on a busy machine make small tensors slower
@@ -26,26 +25,13 @@ torch.set_num_threads(1)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where several processes run the tests, a file stays in one of them, for its fixtures.
 
-    All files that start Ray stay in one: two of them at a time would starve each other. They take
-    longest, so they come first; with them last the other processes would have nothing to do.
+    All files that start Ray stay in one: two of them at a time would starve each other.
     """
     from xdist.scheduler import LoadFileScheduling
 
-    config.option.loadscopereorder = False  # which would sort by numbers of tests
-
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            path = Path(nodeid.partition("::")[0])
-            return "ray" if _starts_ray(path) else str(path)
+            path = nodeid.partition("::")[0]
+            return "ray" if "sweep" in path.rpartition("/")[2] else path
 
     return ByFile(config, log)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Ray first, else in the order of their names."""
-    items.sort(key=lambda item: not _starts_ray(item.path))
-
-
-def _starts_ray(path: Path) -> bool:
-    return "sweep" in path.name
