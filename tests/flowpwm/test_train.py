@@ -128,7 +128,8 @@ def test_starting_a_run_leaves_the_global_random_state_alone() -> None:
 
 
 def test_reports_come_on_their_grid_with_known_metrics() -> None:
-    _, reports = run(tiny(epochs=7, report_every=2, evaluation__every=4))
+    extra = {"world_model__inverse_dynamics_weight": 1.0}
+    _, reports = run(tiny(epochs=7, report_every=2, evaluation__every=4, **extra))
     assert [r.epoch for r in reports] == [2, 4, 6, 7]
     assert [r.epoch for r in reports if r.evaluations] == [4, 7]
     assert reports[0].env_steps == 2 * 32
