@@ -92,7 +92,6 @@ def load_into(
             for name, value in weights.items()
             if name.startswith(_PREFIX)
         }
-    averaged = bool(_part(weights, "target_encoder"))
     for head in _OPTIONAL:
         here, there = _part(own, head), _part(weights, head)
         if here and not there:
@@ -101,9 +100,11 @@ def load_into(
                     f"{folder}: has no head that tells final states, and this run trains none; "
                     "set world_model.continuation_weight=0"
                 )
+            if head == "target_encoder":
+                weights |= {f"target_{k}": v for k, v in _part(weights, "encoder").items()}
+                continue
             weights |= here
-            if head != "target_encoder":
-                logger.warning("%s has no %s: it stays as initialised", folder, head)
+            logger.warning("%s has no %s: it stays as initialised", folder, head)
         elif there and not here:
             weights = {name: value for name, value in weights.items() if name not in there}
             logger.info("%s has a %s that this run does not use", folder, head)
@@ -112,8 +113,6 @@ def load_into(
     except RuntimeError as error:
         lines = " ".join(str(error).split())
         raise CheckpointError(f"{folder}: does not fit its configuration: {lines}") from error
-    if not averaged:
-        model.follow(1.0)
 
 
 class _Stored(NamedTuple):

@@ -174,15 +174,14 @@ class WorldModel(nn.Module, ABC):
         return self.target_encoder(join(self.transform(obs[1:]), e))
 
     @torch.no_grad()
-    def follow(self, share: float | None = None) -> None:
-        """Move the target encoder, if there is one, by a share of its way to the encoder.
+    def follow(self) -> None:
+        """Move the target encoder, if there is one, by what `target_momentum` leaves.
 
-        By default what `target_momentum` leaves (the running average of Grill et al. 2020,
-        "Bootstrap your own latent").
+        The running average of Grill et al. 2020, "Bootstrap your own latent".
         """
         if self.target_encoder is None:
             return
-        share = 1.0 - self.config.target_momentum if share is None else share
+        share = 1.0 - self.config.target_momentum
         for target, source in zip(
             self.target_encoder.parameters(), self.encoder.parameters(), strict=True
         ):
@@ -269,7 +268,6 @@ class WorldModel(nn.Module, ABC):
         rollout = self.rollout(latents[0], e, sequences.action) if self.needs_rollout() else None
 
         targets = self._targets(latents, sequences.obs, e)
-
         dynamics, parts = self.dynamics_loss(latents, targets, rollout, e, sequences, weight, noise)
         # Reward is learned where it will be asked for: on the model's own latents.
         start = latents[:-1] if rollout is None else torch.cat([latents[:1], rollout[:-1]])
