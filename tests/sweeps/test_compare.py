@@ -203,7 +203,7 @@ def test_the_page_says_in_what_exactly_each_arm_differs() -> None:
         "axis epochs[100,200]: each value by itself",
         "fixed horizon=8",
         "fixed world_model.substeps=3 (flow, coarse only)",
-        "seeds 42,123 score: mean return of the last 5 evaluations, 10 episodes each",
+        "seeds 42, 123 score: mean return of the last 5 evaluations, 10 episodes each",
         "24 trials = 12 runs x 2 seeds",
         "up to 51,200 env steps, at least 25,600",
         "horizon 8 (16)",

@@ -67,8 +67,8 @@ def _verdict(sweep: Sweep, folder: Path, shown: Path, state: SweepState) -> list
     done = {trial.arm for trial in confirmed}
     lines = []
     if sweep.baseline in done and (done & set(sweep.candidates) or len(sweep.arms) == 1):
-        seeds = ", ".join(str(seed) for seed in sweep.confirm.seeds if seed not in spent)
-        lines.append(f"RESULT on test seeds {seeds}")
+        seeds = [seed for seed in sweep.confirm.seeds if seed not in spent]
+        lines.append(f"RESULT on test seeds {parts.seeds_text(seeds)}")
         lines += [parts.row("", text) for text in analysis.conclusions(frames, sweep.baseline)]
         lines += [parts.row("WARN", text) for text in analysis.looks(frames)]
         lines += [parts.row("arm", text, indent=2) for text in analysis.standings(frames)]

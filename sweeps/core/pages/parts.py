@@ -26,6 +26,13 @@ def row(label: str, text: str, indent: int = 0) -> str:
     )
 
 
+def seeds_text(seeds: Sequence[int]) -> str:
+    """1000-1009 where they follow each other, else 42, 7, 1000."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
 def counts(trials: Iterable[TrialRecord]) -> str:
     """How many trials are how; causes of failures in brackets."""
     trials = list(trials)

@@ -12,7 +12,7 @@ from sweeps.core.definition.compare import Compare
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.definition.tune import Tune
 from sweeps.core.host.machine import git_commit
-from sweeps.core.pages.parts import row
+from sweeps.core.pages.parts import row, seeds_text
 from sweeps.core.protocol.grid import is_enumerable
 from sweeps.core.protocol.plan import Plan
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing, gib, needed
@@ -212,7 +212,4 @@ def _checks(sweep: Sweep, checked: Checked) -> str:
 
 
 def _seeds(sweep: Sweep, stage: str) -> str:
-    seeds = sweep.seeds(stage)
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]}-{seeds[-1]}"
-    return ",".join(map(str, seeds))
+    return seeds_text(sweep.seeds(stage))
