@@ -33,6 +33,7 @@ class Options:
     yes: bool = False
     no_canary: bool = False
     retry_failed: bool = False
+    supervise: bool = False
     time_limit_s: float | None = None
     max_gpu_hours: float | None = None
     max_disk_bytes: int | None = None
@@ -54,6 +55,7 @@ FLAGS = {
     "--warm-start PATH": "tune with what earlier sweeps in this folder found out",
     "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
     "--retry-failed": "with --resume or --extend: failed trials run again from where they were",
+    "--supervise": "start the driver again where it is killed, as for memory",
     "--quiet": "only errors and the result",
     "--yes": "do not ask back: 10,000 trials, a disk too small, nodes of other versions are meant",
     "--no-canary": "forecast without a trial run of at most a minute",
@@ -64,7 +66,10 @@ FLAGS = {
 #: Where a sweep begins, if it is not from nothing: at most one of these.
 BEGINNINGS = ("--resume", "--extend", "--warm-start")
 #: Flags without a value, and those with one: the option they set and how it is read.
-_SWITCHES = ("--dry-run", "--quiet", "--yes", "--no-canary", "--retry-failed", "--help", "-h")
+_SWITCHES = (
+    *("--dry-run", "--supervise", "--quiet", "--yes", "--no-canary", "--retry-failed"),
+    *("--help", "-h"),
+)
 _VALUED: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "--config": ("config", lambda name, text: Path(text)),
     "--resume": ("resume", lambda name, text: Path(text)),
@@ -100,8 +105,8 @@ def split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
             option, read = _VALUED[name]
             try:
                 value = read(name, text) if text else None
-            except UsageError as error:
-                problems += error.lines
+            except ValueError as error:
+                problems.append(str(error))
                 continue
             if value is None:
                 problems.append(f"{name} needs a value after it")

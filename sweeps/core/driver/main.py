@@ -18,6 +18,7 @@ from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.interrupt import Interrupted, Interrupts
 from sweeps.core.driver.resume import open_run
 from sweeps.core.driver.run import REFUSED, Run
+from sweeps.core.driver.supervisor import FLAG, replace_this_process
 from sweeps.core.forecast.forecast import configurations
 from sweeps.core.host import cluster, machine
 from sweeps.core.pages.console import Console
@@ -31,6 +32,8 @@ from sweeps.core.store.schema import ExitCode
 
 def main(sweep: Sweep, words: Sequence[str]) -> int:
     """Run `sweep` as the command line asks; returns a `schema.ExitCode`."""
+    if FLAG in words:
+        replace_this_process(sweep.name, words)
     interrupts = Interrupts()
     interrupts.install()
     try:

@@ -6,30 +6,23 @@ token of its Ray and where its head is; both are made anew at every start and go
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 import psutil
 
+from sweeps.core.definition.again import going_on, results_of
 from sweeps.core.host.auth import write_token
 from sweeps.core.slurm import node
 from sweeps.core.slurm.job import PID, TOKEN, Head, Job, JobError
 
 ARRAY_INDEX = "{array}"
-CONFIG = "--config"
-
-
-def results_of(words: Iterable[str]) -> Path:
-    """The results folder that a command line asks for."""
-    found = [word.partition("=")[2] for word in words if word.startswith("results=")]
-    return Path(found[0] if found else "results")
 
 
 def prepare(job: Job, script: str, words: Sequence[str]) -> Path:
@@ -72,29 +65,8 @@ def driver_words(job: Job, words: Sequence[str], address: str) -> list[str]:
     A job that starts for the first time never goes on by itself: numbers of jobs come again.
     """
     given = [word.replace(ARRAY_INDEX, job.array_index or "") for word in words]
-    # An extension goes on by itself where it is not finished.
-    asked = any(word.partition("=")[0] in ("--resume", "--extend") for word in given)
-    found = run_folder_of(results_of(given), job.job_id) if job.restarts and not asked else None
-    if found is not None:
-        # The folder holds the settings; said again they could only differ, also those of files.
-        # Other flags and their values are how to run.
-        kept = [
-            word
-            for before, word in itertools.pairwise(["", *given])
-            if (word.startswith("-") or "=" not in word)
-            and CONFIG not in (before, word.partition("=")[0])
-        ]
-        given = [*_without(kept, "--warm-start"), "--resume", str(found)]
-    return [*given, "--address", address]
-
-
-def _without(words: Sequence[str], flag: str) -> list[str]:
-    """The words without a flag and its value, which may be the next word."""
-    return [
-        word
-        for before, word in zip(["", *words], words, strict=False)
-        if word.partition("=")[0] != flag and before != flag
-    ]
+    found = run_folder_of(results_of(given), job.job_id) if job.restarts else None
+    return [*(given if found is None else going_on(given, found)), "--address", address]
 
 
 def _drive(job: Job, folder: Path, script: str, words: Sequence[str]) -> NoReturn:

@@ -14,6 +14,7 @@ import pytest
 
 from sweeps.core.store.compact import Tables, read_tables
 from sweeps.core.store.events import read_events
+from sweeps.core.store.owner import driver_of
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.chaos import Rows, attempts, cut_checkpoint, running_workers
 from tests.sweeps.faults.disks import fill, small_disk
@@ -35,7 +36,7 @@ WORDS = [
     "--no-canary",
 ]
 TRIALS = 6
-WORKER_KILLS, DRIVER_KILLS = 30, 5
+WORKER_KILLS, DRIVER_KILLS, SUPERVISED_KILLS = 30, 5, 2
 # The mean over the epochs since the last report begins anew in a new process.
 MEANS = re.compile("loss/|grad/|train/|imagined|entropy")
 
@@ -149,6 +150,28 @@ def test_five_killed_drivers_cost_nothing_but_time(
         hurt.process.kill()
     hurt.check(undisturbed)
     assert state_of(hurt.folder).resumes == DRIVER_KILLS
+
+
+def test_a_supervised_sweep_starts_its_killed_driver_again(
+    undisturbed: Tables, ray_folder: Path, tmp_path: Path
+) -> None:
+    hurt = Hurt(tmp_path, ray_folder, *WORDS, "--supervise")
+    further: dict[str, int] = {}
+    killed: set[int] = set()
+    try:
+        for _ in range(SUPERVISED_KILLS):
+            hurt.process.wait_for(lambda known=further: hurt.worker(known)[0] != "", 180)
+            further = {t: r.epochs_done for t, r in state_of(hurt.folder).trials.items()}
+            driver = driver_of(hurt.folder)
+            assert driver is not None and driver.pid not in {hurt.process.popen.pid, *killed}
+            psutil.Process(driver.pid).kill()
+            killed.add(driver.pid)
+        assert hurt.process.end(1500) == ExitCode.OK, hurt.process.text
+    finally:
+        hurt.process.kill()
+    hurt.check(undisturbed)
+    assert state_of(hurt.folder).resumes == SUPERVISED_KILLS
+    assert hurt.process.text.count("killed by SIGKILL; started again") == SUPERVISED_KILLS
 
 
 @pytest.mark.parametrize(

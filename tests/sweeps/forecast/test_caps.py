@@ -25,7 +25,7 @@ def test_times_are_read_with_their_unit(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["12", "h", "1h30", "-1h", "0m", "1w", ""])
 def test_a_time_without_a_clear_unit_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--time-limit must be"):
+    with pytest.raises(ValueError, match="--time-limit must be"):
         quantity.seconds("--time-limit", text)
 
 
@@ -38,7 +38,7 @@ def test_sizes_are_read_with_their_unit(text: str, size: float) -> None:
 
 @pytest.mark.parametrize("text", ["200", "GB", "0GB", "-1GB", "1XB"])
 def test_a_size_without_a_clear_unit_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--max-disk must be"):
+    with pytest.raises(ValueError, match="--max-disk must be"):
         quantity.size_bytes("--max-disk", text)
 
 

@@ -1,0 +1,33 @@
+"""The command line that goes on with a sweep, made from the one that began it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+CONFIG, WARM_START = "--config", "--warm-start"
+BEGUN = ("--resume", "--extend")
+
+
+def results_of(words: Iterable[str]) -> Path:
+    """The results folder that a command line asks for."""
+    found = [word.partition("=")[2] for word in words if word.startswith("results=")]
+    return Path(found[0] if found else "results")
+
+
+def going_on(words: Sequence[str], folder: Path) -> list[str]:
+    """The words that go on in the run folder `folder`, which these words began.
+
+    The folder holds the settings; said again they could only differ, also those of files. Flags
+    and their values are how to run. A command that goes on by itself stays as it is.
+    """
+    if any(word.partition("=")[0] in BEGUN for word in words):
+        return list(words)
+    kept = [
+        word
+        for before, word in itertools.pairwise(["", *words])
+        if (word.startswith("-") or "=" not in word)
+        and not {CONFIG, WARM_START} & {before, word.partition("=")[0]}
+    ]
+    return [*kept, "--resume", str(folder)]
