@@ -22,19 +22,29 @@ from analysis.verdict import headlines, interval, number
 
 USAGE = 2
 ERROR = 1
+NO_RESULTS = 3
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a command computes, and how it reads on a terminal."""
+    """What a command computes, and how it reads on a terminal.
+
+    `needs` is what an empty table lacks; '' where it is an answer, as for a status.
+    """
 
     help: str
     table: Callable[[argparse.Namespace], pd.DataFrame]
     text: Callable[[argparse.Namespace, pd.DataFrame], str]
+    needs: str = ""
+
+
+class NoResults(Exception):
+    """There is nothing to make a table of yet."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0, or 2 after one line on stderr if the input was wrong."""
+    """Run one command; 0, or after one line on stderr 2 if the input was wrong, 3 if there are no
+    results yet, 1 if a file could not be read or written."""
     helps = {name: command.help for name, command in COMMANDS.items()}
     args = parse(sys.argv[1:] if argv is None else argv, helps)
     try:
@@ -44,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except analysis.InputError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return USAGE
+    except NoResults as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return NO_RESULTS
     except OSError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return ERROR
@@ -58,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tabular(args: argparse.Namespace) -> str:
     command = COMMANDS[args.command]
     table = command.table(args)
+    if table.empty and command.needs:
+        raise NoResults(f"no results yet in {args.path}: {command.needs}")
     if args.csv:
         text = table.to_csv(index=False).rstrip("\n")
     elif args.json:
@@ -146,8 +161,6 @@ def _note(args: argparse.Namespace) -> str:
 
 
 def _summary_text(_: argparse.Namespace, table: pd.DataFrame) -> str:
-    if table.empty:
-        return "no trials yet"
     shown = table[["stage", "task", "arm", "config_id"]].assign(
         final=table["est"].map(number),
         interval=[
@@ -173,7 +186,7 @@ def _curves(args: argparse.Namespace) -> pd.DataFrame:
 
 
 def _plain(_: argparse.Namespace, table: pd.DataFrame) -> str:
-    return "no evaluations yet" if table.empty else table.to_string(index=False)
+    return table.to_string(index=False)
 
 
 def _load(args: argparse.Namespace) -> Frames:
@@ -196,9 +209,20 @@ COMMANDS = {
             _load(args), score=args.score, at=args.at, window=args.window
         ),
         _summary_text,
+        needs="no trial was planned",
     ),
-    "compare": Command("candidates against the baseline, with a verdict", _compare, _compare_text),
-    "curves": Command("learning curves with an interval over seeds", _curves, _plain),
+    "compare": Command(
+        "candidates against the baseline, with a verdict",
+        _compare,
+        _compare_text,
+        needs="the confirm stage does not have trials of both arms",
+    ),
+    "curves": Command(
+        "learning curves with an interval over seeds",
+        _curves,
+        _plain,
+        needs="the confirm stage does not have an evaluation",
+    ),
     "registry": Command(
         "every trial of every sweep, newest first: what, where, how long, what came out",
         _registry,

@@ -51,9 +51,9 @@ def _column(axis: str) -> str:
     return PARAM_PREFIX + axis
 
 
-def _texts(trials: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+def _texts(trials: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
     rows = trials[[_column(axis) for axis in axes]].itertuples(index=False, name=None)
-    return [
+    texts = [
         " ".join(
             f"{axis.rpartition('.')[2]}={value:g}"
             if isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -63,3 +63,4 @@ def _texts(trials: pd.DataFrame, axes: Sequence[str]) -> list[str]:
         )
         for values in rows
     ]
+    return pd.Series(texts, trials.index, dtype="str")  # of text also where there is none

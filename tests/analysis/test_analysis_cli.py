@@ -70,10 +70,18 @@ def test_status_of_a_running_sweep_shows_progress(new_sweep, capsys):
         assert part in out
 
 
-@pytest.mark.parametrize("command", ["status", "summary", "compare", "curves"])
-def test_an_empty_sweep_is_no_error(new_sweep, capsys, command):
-    code, out, _ = run(capsys, command, new_sweep().path)
-    assert code == 0 and "yet" in out
+@pytest.mark.parametrize("kind", ["tune", "compare"])
+@pytest.mark.parametrize("words", [["summary"], ["compare"], ["curves"], ["compare", "--csv"]])
+def test_a_sweep_without_results_says_so_and_has_an_exit_code(new_sweep, capsys, kind, words):
+    command, *flags = words
+    path = new_sweep(spec={"kind": kind, "space": {"epochs": [1, 2]}}).path
+    code, out, err = run(capsys, command, path, *flags)
+    assert (code, out) == (3, "")
+    assert err.startswith(f"analysis: no results yet in {path}: ") and err.count("\n") == 1
+
+
+def test_the_status_of_an_empty_sweep_is_an_answer(new_sweep, capsys):
+    assert run(capsys, "status", new_sweep().path) == (0, "no trials yet\n", "")
 
 
 @pytest.mark.parametrize(

@@ -684,8 +684,8 @@ ROWS: tuple[Row, ...] = (
     Row(
         52,
         f"{ANALYSIS} compare run",
-        code=0,
-        warns="No result yet: the confirm stage does not have trials of both arms.",
+        ("no results yet in run: the confirm stage does not have trials of both arms",),
+        code=3,
         prepare=a_run,
         setting="a run without results",
     ),
