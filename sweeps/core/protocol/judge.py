@@ -42,5 +42,5 @@ class Judge:
         variance = result.get("score_variance")
         decisions = bracket.judge(job["trial_id"], progress, score, variance)
         for decision in decisions:
-            self._recorder.decided(decision)
+            self._recorder.decided(decision, result)
         return all(decision.go_on for decision in decisions)

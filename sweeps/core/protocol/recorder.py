@@ -80,8 +80,8 @@ class Recorder:
             progress = result["env_steps"] or result["epoch"]
             self.source.progressed(trial_id, progress, float(score or 0.0))
 
-    def decided(self, decision: Decision) -> None:
-        """A rung was reached."""
+    def decided(self, decision: Decision, result: Mapping[str, Any]) -> None:
+        """A rung was reached, with `result`: of which the driver may not live to tell itself."""
         self._append(
             "rung",
             decision.trial_id,
@@ -91,6 +91,8 @@ class Recorder:
             cutoff=decision.cutoff,
             decision="continue" if decision.go_on else "stop",
             variance=decision.variance,
+            epoch=result.get("epoch"),
+            env_steps=result.get("env_steps"),
         )
 
     def ended(self, trial_id: str, event: str, result: Mapping[str, Any]) -> None:

@@ -317,6 +317,7 @@ def _decide(state: SweepState, trial: TrialRecord, event: Mapping[str, Any]) -> 
     if (rung.bracket, rung.milestone) not in known:
         trial.rungs.append(rung)
         state.rungs.append(rung)
+        _measure(trial, event)
 
 
 def _payload(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -274,7 +274,7 @@ def test_a_worker_that_dies_after_its_rung_stopped_it_is_not_started_again(
 ) -> None:
     decision = Decision("b", 10, setting.plan.trial_id, 1.0, 2.0, go_on=False)
     setting.result(EVALUATED | {"kind": "started"})
-    setting.recorder.decided(decision)
+    setting.recorder.decided(decision, EVALUATED)
     setting.error(setting.of(setting.plan, tmp_path, RayActorError(error_msg="died")))
     assert (setting.record.status, setting.again) == ("STOPPED", [])
 

@@ -36,6 +36,14 @@ WORDS = [
     "--no-canary",
 ]
 TRIALS = 6
+
+
+def words(**changes: object) -> list[str]:
+    """The words of the sweep with some of its settings changed or added."""
+    kept = [word for word in WORDS if word.partition("=")[0] not in changes]
+    return [*kept, *(f"{key}={value}" for key, value in changes.items())]
+
+
 WORKER_KILLS, DRIVER_KILLS, SUPERVISED_KILLS = 30, 5, 2
 # The mean over the epochs since the last report begins anew in a new process.
 MEANS = re.compile("loss/|grad/|train/|imagined|entropy")
@@ -198,7 +206,7 @@ def test_a_full_folder_of_rays_is_named_or_does_not_matter(tmp_path: Path) -> No
     place = Path(tempfile.mkdtemp(prefix="fp"))
     with small_disk(place, "16m") as disk:
         fill(disk)
-        process = Process(tmp_path, *WORDS, "epochs=20", script=SCRIPT, RAY_TMPDIR=str(disk))
+        process = Process(tmp_path, *words(epochs=20), script=SCRIPT, RAY_TMPDIR=str(disk))
         try:
             code = process.end(300)
         finally:
@@ -215,10 +223,10 @@ def test_what_rays_monitor_kills_for_memory_leaves_the_others_alone(
     memory = psutil.virtual_memory()
     threshold = (memory.total - memory.available + 2 * 2**30) / memory.total
     leaky = "tests.sweeps.misbehaving:Leaky"
-    words = [*WORDS, f"task=[point-mass,{leaky}]", "seeds=1", "epochs=600", "trial.memory=3"]
     process = Process(
         tmp_path,
-        *words,
+        *words(task=f"[point-mass,{leaky}]", seeds=1, epochs=600),
+        "trial.memory=3",
         script=SCRIPT,
         RAY_TMPDIR=str(ray_folder),
         RAY_memory_usage_threshold=f"{threshold:.3f}",

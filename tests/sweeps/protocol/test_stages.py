@@ -157,13 +157,16 @@ def test_a_trial_that_a_rung_stopped_is_not_started_again(tmp_path: Path) -> Non
     first.recorder.started(stopped.trial_id, {"attempt": 1, "epoch": 0, "env_steps": 0})
     bracket = first.stages.brackets.of(20, stopped.budget)
     first.recorder.decided(
-        Decision(bracket.name, bracket.milestones[0], stopped.trial_id, 1.0, 2.0, go_on=False)
+        Decision(bracket.name, bracket.milestones[0], stopped.trial_id, 1.0, 2.0, go_on=False),
+        {"epoch": 5, "env_steps": 160},
     )
     first.log.close()  # killed before Tune told that the trial had stopped
 
     second = Driver(tmp_path)
     assert second.next().trial_id != stopped.trial_id
-    assert second.recorder.state.trials[stopped.trial_id].status == "STOPPED"
+    record = second.recorder.state.trials[stopped.trial_id]
+    assert (record.status, record.score) == ("STOPPED", 1.0)
+    assert (record.epochs_done, record.env_steps) == (5, 160)
     # Its score still counts at the rung: the same score goes on, a lower one does not.
     again = second.stages.brackets.of(20, stopped.budget)
     milestone = again.milestones[0]
