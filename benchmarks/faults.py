@@ -1,8 +1,9 @@
-"""The same five faults under plain Ray Tune with its defaults, and under our sweeps.
+"""The same six faults under plain Ray Tune with its defaults, and under our sweeps.
 
     python -m benchmarks.faults [--only F1 F2 ...]
 
 F1: every running worker is killed once. F2: the driver is killed and the sweep started again.
+F10: the same with SIGTERM in place of a kill.
 F13: the disk is full for 20 s. F19: as F2, and the newest checkpoint of every running trial is cut
 to half. F28: one trial takes memory until Ray's monitor kills it.
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -35,9 +37,9 @@ FULL_S = 20.0
 ROOM_BYTES = 128 * 1024
 MONITOR_BYTES = 2 * 2**30  # that may be taken before the monitor kills
 WITHIN_S = 600.0
-FAULTS = ("F1", "F2", "F13", "F19", "F28")
+FAULTS = ("F1", "F2", "F10", "F13", "F19", "F28")
 #: After these the process is gone, and a user starts it again.
-RESTARTED = ("F2", "F19")
+RESTARTED = ("F2", "F10", "F19")
 
 Keys = Counter[tuple[str, int]]
 
@@ -243,8 +245,8 @@ class Trial:
             time.sleep(FULL_S)
             make_room(self.cwd.parent)
         elif self.fault in RESTARTED:
-            process.popen.kill()
-            process.popen.wait(10)
+            process.popen.send_signal(signal.SIGTERM if self.fault == "F10" else signal.SIGKILL)
+            process.popen.wait(60)
             time.sleep(5)  # until its workers are gone
             if self.fault == "F19":
                 for trial in workers:
