@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,8 +21,11 @@ from sweeps.core.host.nodes import Node, nodes_to_be, unmet
 from sweeps.core.host.processes import end_processes
 from sweeps.core.host.ray_settings import OBJECT_STORE_BYTES, PATIENCE, SETTINGS
 from sweeps.core.protocol.plan import Plan
+from sweeps.core.store.folder import StorageError
 
 CONNECT_S = 5.0
+#: Ray's logs and sockets; without this much it starts and then waits for files that never come.
+LEAST_ROOM_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ class Cluster:
 def prepare(address: str | None) -> None:
     """Settings that Ray reads when it is imported.
 
-    Raises UsageError where nothing answers at `address` or its token is missing: Ray itself would
-    try for minutes and then speak of a crash.
+    Raises UsageError where nothing answers at `address` or its token is missing, and StorageError
+    where a Ray of our own would have no room: Ray itself would try for minutes and then speak of a
+    crash.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -65,17 +70,37 @@ def prepare(address: str | None) -> None:
             f"no Ray token found for {address}: set RAY_AUTH_TOKEN_PATH to a file with the "
             "cluster's token, or copy it to ~/.ray/auth_token (mode 600)"
         )
+    if address is None:
+        _check_room(_ray_folder())
     host = "localhost" if address is None else _reachable(address)
     if host.startswith("127.") or host == "localhost":
         # Despite its name: with 0 Ray leaves loopback addresses as they are and listens there.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
+def _ray_folder() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or "/tmp")
+
+
+def _check_room(place: Path) -> None:
+    there = next((path for path in (place, *place.parents) if path.is_dir()), Path("/"))
+    if not os.access(there, os.W_OK):
+        problem = "which cannot be written"
+    elif (free := shutil.disk_usage(there).free) < LEAST_ROOM_BYTES:
+        problem = f"which has {free / 1e6:.0f} MB free"
+    else:
+        return
+    raise StorageError(
+        f"Ray keeps its own files in {place}, {problem}: make room, or set RAY_TMPDIR to another "
+        "folder, with a short path"
+    )
+
+
 def _reachable(address: str) -> str:
     """The host of a cluster that answers."""
     found = address
     if address == "auto":
-        note = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
+        note = _ray_folder() / "ray" / "ray_current_cluster"
         if not note.is_file():
             raise UsageError(f"--address auto: no Ray cluster runs here ({note} is missing)")
         found = note.read_text().strip()

@@ -117,6 +117,17 @@ def test_a_read_only_place_is_refused_before_anything_starts(
         assert list(disk.iterdir()) == []
 
 
+def test_a_full_folder_of_rays_is_named_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        monkeypatch.setenv("RAY_TMPDIR", str(disk / "not-made-yet"))
+        assert main(SMALL, [f"results={tmp_path / 'results'}"]) == ExitCode.STORAGE
+        said = capsys.readouterr().err
+        assert f"Ray keeps its own files in {disk / 'not-made-yet'}, which has 5 MB free" in said
+        assert said.endswith("Nothing was started.\n") and not (tmp_path / "results").exists()
+
+
 def test_tables_that_do_not_fit_leave_the_events_and_can_be_made_later(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         folder = disk / "run"
