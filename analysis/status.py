@@ -67,7 +67,7 @@ def counts(sweep: Frames | str | Path) -> pd.DataFrame:
     """One row a stage and one for "all": trials, waiting, running, done, stopped, failed,
     cancelled, progress (share of all epochs; a trial that ended has none left), remaining_s
     (of the trials now planned, at the present number at a time; "all" counts those of later stages
-    too)."""
+    too, and is what the driver says while there is one)."""
     frames = read(sweep)
     return counts_of(frames, status(frames))
 
@@ -76,7 +76,11 @@ def counts_of(frames: Frames, table: pd.DataFrame) -> pd.DataFrame:
     """`counts` from a `status` that was made already."""
     stages = sorted(table["stage"].unique(), key=lambda s: (_STAGES.get(s, 3), s))
     rows = [_count(stage, table[table["stage"] == stage]) for stage in stages]
-    return pd.DataFrame([*rows, _count("all", table, unplanned(frames))])
+    total = _count("all", table, unplanned(frames))
+    driver = driver_of(frames.path)
+    if driver is not None and driver.alive and driver.remaining_s is not None:
+        total["remaining_s"] = driver.remaining_s  # it knows the costs of what is to come
+    return pd.DataFrame([*rows, total])
 
 
 def unplanned(frames: Frames) -> int:

@@ -83,6 +83,20 @@ def test_the_sweep_ends_when_all_that_is_planned_has_run(driven):
     assert row["ends_at"].to_pydatetime() - now == timedelta(seconds=740)
 
 
+def test_a_driver_at_work_knows_better_when_its_sweep_ends(new_sweep):
+    sweep = new_sweep()
+    claim = Claim(sweep.path)
+    claim.take()
+    sweep.trial("mlp", 1000, [1.0] * 3, status="running", epochs=100, seconds_per_epoch=4.0)
+    claim.heartbeat(4321.0)
+    now = datetime.now(UTC)
+    row = row_of(sweep.path, now)
+    assert row["remaining_s"] == 4321.0
+    assert row["ends_at"].to_pydatetime() - now == timedelta(seconds=4321)
+    claim.release()
+    assert row_of(sweep.path, now)["remaining_s"] == pytest.approx(280.0)
+
+
 def test_trials_that_later_stages_will_plan_take_time_too(new_sweep):
     sweep = new_sweep(start=False)
     asked = {"screen": 5, "select": 2, "confirm": 4}

@@ -70,6 +70,7 @@ class Run:
     connected: bool = False
     stopped_as: ExitCode = ExitCode.INTERRUPTED
     guard: DiskGuard | None = None
+    remaining: Remaining | None = None
     head: HeadWatch | None = None
 
     def __post_init__(self) -> None:
@@ -98,12 +99,16 @@ class Run:
             if time.monotonic() - beat >= HEARTBEAT_S:
                 beat = time.monotonic()
                 with contextlib.suppress(OSError):  # a full disk ends the sweep elsewhere
-                    self.folder.heartbeat()
+                    self.folder.heartbeat(self._remaining_s())
         self.interrupts.install()
         self.console.close()
         if thread.is_alive():
             return self._give_up()
         return self._end(time.monotonic() - began)
+
+    def _remaining_s(self) -> float | None:
+        left = self.remaining and self.remaining.seconds(self.recorder.trials())
+        return left.est if left else None
 
     def _keep_caps(self) -> None:
         if self.interrupts.requested:
@@ -181,7 +186,9 @@ class Run:
             give_up=self._give_up_on,
         )
         before = self.recorder.trials()
-        remaining = Remaining(self.sweep, self.outlook.forecast, self.outlook.correction, before)
+        self.remaining = remaining = Remaining(
+            self.sweep, self.outlook.forecast, self.outlook.correction, before
+        )
         self.console.watch(self.sweep, self.recorder, remaining)
         with Gauges(self.sweep.name, self.folder.path, self.recorder, remaining, self._say):
             engine.run(stages)

@@ -91,13 +91,13 @@ class RunFolder:
         self._claim.take()
         return self
 
-    def heartbeat(self) -> None:
-        """Show that the owner is at work, as the time stamp of its claim.
+    def heartbeat(self, remaining_s: float | None = None) -> None:
+        """Show that the owner is at work, as the time stamp of its claim, and what it has to do.
 
         Raises:
             FolderOwned: somebody removed our claim by hand and another process has the folder.
         """
-        self._claim.heartbeat()
+        self._claim.heartbeat(remaining_s)
 
     def release(self) -> None:
         """Give the folder up; does nothing in a process that does not own it."""

@@ -21,6 +21,8 @@ import psutil
 
 from sweeps.core.store.durable import sync_folder, temp_path, write_atomic
 
+#: Beside the claims: the seconds that the owner takes to be left.
+REMAINING = "remaining.json"
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -86,6 +88,7 @@ class Driver:
     alive: bool  # also where it cannot be looked up from here: then only `beat` tells
     released: bool  # it gave the folder up itself
     beat: datetime  # its last sign of life, UTC
+    remaining_s: float | None = None  # what it then took to be left
 
 
 def driver_of(folder: Path) -> Driver | None:
@@ -98,7 +101,11 @@ def driver_of(folder: Path) -> Driver | None:
         beat = datetime.fromtimestamp(place.stat().st_mtime, UTC)
     except (FolderOwned, FileNotFoundError):
         return None
-    return Driver(owner.host, owner.pid, not owner.is_dead(), owner.released, beat)
+    alive, left = not owner.is_dead(), None
+    with suppress(OSError, ValueError, TypeError):
+        told = json.loads((folder / "owner" / REMAINING).read_bytes())
+        left = float(told["seconds"]) if told["nonce"] == owner.nonce else None
+    return Driver(owner.host, owner.pid, alive, owner.released, beat, left)
 
 
 class Claim:
@@ -142,8 +149,8 @@ class Claim:
             if old.stem < place.stem:
                 old.unlink(missing_ok=True)
 
-    def heartbeat(self) -> None:
-        """Show that the owner is at work, as the time stamp of its file.
+    def heartbeat(self, remaining_s: float | None = None) -> None:
+        """Show that the owner is at work, as the time stamp of its file, and what it has to do.
 
         Raises:
             FolderOwned: somebody removed our claim by hand and another process has the folder.
@@ -155,6 +162,9 @@ class Claim:
             self._mine = None
             raise FolderOwned(f"{self._folder} was taken over by another process")
         os.utime(newest[0])
+        if remaining_s is not None:
+            told = {"nonce": newest[1].nonce, "seconds": round(remaining_s, 1)}
+            write_atomic(self._places / REMAINING, json.dumps(told).encode())
 
     def release(self) -> None:
         """Give the folder up; does nothing in a process that does not own it."""

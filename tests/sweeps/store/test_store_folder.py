@@ -24,6 +24,7 @@ from sweeps.core.store.folder import (
     create_run_folder,
     probe_writable,
 )
+from sweeps.core.store.owner import driver_of
 
 HOLDER = """
 import sys, time
@@ -238,6 +239,22 @@ def test_a_heartbeat_is_seen_and_notices_a_takeover(tmp_path: Path) -> None:
         folder.heartbeat()
     folder.release()  # no longer ours to give up
     assert RunFolder(tmp_path).owner() is not None
+
+
+def test_what_is_left_is_told_by_the_owner_that_said_it(tmp_path: Path) -> None:
+    def left() -> float | None:
+        driver = driver_of(tmp_path)
+        assert driver is not None
+        return driver.remaining_s
+
+    folder = RunFolder(tmp_path).claim()
+    assert left() is None
+    folder.heartbeat(90.04)
+    folder.heartbeat()
+    assert left() == 90.0
+    folder.release()
+    RunFolder(tmp_path).claim()
+    assert left() is None  # said by the one before
 
 
 def test_a_child_of_the_owner_does_not_give_the_folder_up(tmp_path: Path) -> None:
