@@ -116,7 +116,9 @@ class Plain:
 
     def cut(self, cwd: Path, trial: str) -> None:
         """Cut the newest checkpoint of a trial."""
-        places = [p for p in (cwd / "out").rglob("*") if f"index={trial}," in p.name and p.is_dir()]
+        places = [
+            p for p in (cwd / "out").rglob("*") if f"_index={trial}_" in p.name and p.is_dir()
+        ]
         for newest in sorted(places[0].glob("checkpoint_*"))[-1:]:
             state = newest / "state.json"
             state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])

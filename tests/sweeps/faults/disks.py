@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -43,13 +43,17 @@ def remount(place: Path, mode: str) -> None:
 
 
 def fill(place: Path, leave: int = 0) -> None:
-    """Fill it up to so many bytes."""
+    """Fill it up to so many bytes, also while others write."""
     with (place / BALLAST).open("ab", buffering=0) as ballast:
-        size = os.fstat(ballast.fileno()).st_size
-        status = os.statvfs(place)
-        free = status.f_bavail * status.f_frsize
-        if free > leave:
-            os.posix_fallocate(ballast.fileno(), size, free - leave)
+        while (free := _free(place)) > leave:
+            size = os.fstat(ballast.fileno()).st_size
+            with suppress(OSError):  # taken by somebody else in between
+                os.posix_fallocate(ballast.fileno(), size, free - leave)
+
+
+def _free(place: Path) -> int:
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize
 
 
 def make_room(place: Path) -> None:
