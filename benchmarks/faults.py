@@ -116,10 +116,8 @@ class Plain:
 
     def cut(self, cwd: Path, trial: str) -> None:
         """Cut the newest checkpoint of a trial."""
-        places = [
-            p for p in (cwd / "out").rglob("*") if f"_index={trial}_" in p.name and p.is_dir()
-        ]
-        for newest in sorted(places[0].glob("checkpoint_*"))[-1:]:
+        (place,) = (cwd / "out" / plain_tune.NAME).glob(f"count_*_index={trial}_*")
+        for newest in sorted(place.glob("checkpoint_*"))[-1:]:
             state = newest / "state.json"
             state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
 
@@ -198,10 +196,10 @@ class Trial:
                 process.wait_for(lambda: self._share() > 0.3, WITHIN_S)
                 before = self.system.done(self.cwd)
                 self._hurt(process)
-                began = time.monotonic()
+                known, began = self.system.done(self.cwd), time.monotonic()
                 if self.fault in RESTARTED:
                     process = self._start(again=True)
-                recovered_s = self._recovery(process, before, began)
+                recovered_s = self._recovery(process, known, began)
             code: int | str = process.end(WITHIN_S)
         except AssertionError:  # it ended before
             code = process.end()
@@ -254,10 +252,10 @@ class Trial:
                 for trial in workers:
                     self.system.cut(self.cwd, trial)
 
-    def _recovery(self, process: Process, before: Keys, began: float) -> float | None:
+    def _recovery(self, process: Process, known: Keys, began: float) -> float | None:
         """Seconds to the first row that is new; None where none came."""
         while time.monotonic() - began < WITHIN_S:
-            if self.system.done(self.cwd).keys() - before.keys():
+            if self.system.done(self.cwd).keys() - known.keys():
                 return round(time.monotonic() - began, 1)
             if process.popen.poll() is not None:
                 return None
