@@ -19,7 +19,7 @@ from sweeps.core.simulate.simulator import Planner
 from sweeps.core.store.events import EventLog
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.series import SeriesWriter
-from tests.sweeps.tiny import PLAN
+from tests.sweeps.tiny import PLAN, ROOT
 
 SEEDS = (1000, 1001, 1002, 1003)
 SWEEP = Compare(
@@ -152,3 +152,12 @@ def test_the_command_plays_recorded_runs(
     page = capsys.readouterr().out
     assert "screen 3 of 3 cells" in page
     assert "2 recorded, rho 0.18" in page
+
+
+def test_the_table_that_comes_with_the_project_can_be_played_whole() -> None:
+    recording = Recording(ROOT / "benchmarks" / "recorded")
+    sweep = recording.cover(recorded_sweep(ROOT / "benchmarks" / "recorded"))
+    assert (sweep.cell_count(), recording.failed) == (48, {})
+    runs = [recording.whole[config] for config in recording.whole]
+    assert sum(len(each) >= 5 for each in runs) == 48  # the baseline's are fewer
+    assert all(len(run.epochs) == 10 for each in runs for run in each)
