@@ -112,7 +112,7 @@ def open_run(
         found = [finding.to_dict() for finding in findings]
         write_atomic(folder / LINT, json.dumps({"findings": found}, indent=1).encode())
         log.append("sweep_started", spec=sweep.to_dict(), trials=sweep.planned_trials())
-        return Recorder(log, read_events(folder)), ""
+        return Recorder(log, read_events(folder, heartbeats=1)), ""
     warning = _changed_code(folder, environment)
     if extended:
         keep_spec(folder)
@@ -122,7 +122,7 @@ def open_run(
     told = {"git": environment.get("git"), "job": environment.get("job")}
     own = {key: value for key, value in sweep.to_dict().items() if key in FREE}
     log.append("resumed", **told, retry_failed=retry_failed, settings=own)
-    return Recorder(log, read_events(folder)), warning
+    return Recorder(log, read_events(folder, heartbeats=1)), warning
 
 
 def keep_spec(folder: Path) -> Path:
@@ -136,7 +136,7 @@ def keep_spec(folder: Path) -> Path:
 
 def _tell_of_extension(folder: Path, log: EventLog, sweep: Sweep) -> None:
     """The event of an extension, if `sweep.yaml` is ahead of the events."""
-    told = fold(read_events(folder)).spec
+    told = fold(read_events(folder, heartbeats=1)).spec
     if not told:
         return
     try:
