@@ -100,7 +100,7 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(
     page = capsys.readouterr().out
     for part in (
         "integrator[euler,midpoint,heun,rk4]",
-        "test 1000,1001",
+        "test 1000, 1001",
         "world_model.kind mlp -> flow",
         "horizon 8 (16)",
         "WARN seeds: 2 test seeds give no usable interval: confirm.seeds=3 is the least",

@@ -1,5 +1,6 @@
 """The watchdog: what it decides, and what becomes of real processes that leak or hang."""
 
+import re
 import subprocess
 import sys
 import time
@@ -194,7 +195,8 @@ def test_a_trial_that_hangs_is_ended_with_its_stacks_in_the_log(tmp_path: Path) 
     ended = Ended("Stuck", tmp_path)
     assert ended.code == EXIT_CODE, ended.text
     assert ended.said["failure_class"] == "hang"
-    assert ended.said["message"].startswith(f"nothing moved for {HANG_S:.0f} s")
+    waited = re.fullmatch(r"nothing moved for (\d+) s", ended.said["message"])
+    assert waited is not None and HANG_S <= int(waited[1]) < 3 * HANG_S
     assert "misbehaving.py" in ended.log and "in misbehave" in ended.log
     assert (ended.saved_epoch, ended.said["epoch"]) == (5, 9)
     assert ended.epochs == list(range(1, 10))
