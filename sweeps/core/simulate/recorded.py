@@ -41,6 +41,10 @@ class RecordedTune(Tune):
         """Whether the cell was recorded."""
         return cell_key(cell) in self.recorded
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, of the cells as well."""
+        return super().to_dict() | {"recorded": sorted(self.recorded)}
+
     def cell_count(self) -> float:
         """The number of cells that were recorded."""
         return sum(1 for _ in self.cells())

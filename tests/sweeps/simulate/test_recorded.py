@@ -1,6 +1,7 @@
 """Recorded runs as a simulated world: which take part, what they are worth."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +149,10 @@ def test_the_command_plays_recorded_runs(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--recorded", str(folder.path), "--reps", "2", "screen.trials=3", "select.top=2"]
-    assert main([*words, "--against", "random"]) == ExitCode.OK
+    file = folder.path / "played.json"
+    assert main([*words, "--against", "random", "--json", str(file)]) == ExitCode.OK
+    played = json.loads(file.read_text())
+    assert len(played["sweep"]["recorded"]) == 3 and played["recorded"] == str(folder.path)
     page = capsys.readouterr().out
     assert "screen 3 of 3 cells" in page
     assert "2 recorded, rho 0.18" in page
