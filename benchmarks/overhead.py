@@ -1,6 +1,6 @@
 """A sweep beside a bare loop over the same trainings: what the platform costs.
 
-    python -m benchmarks.overhead [--seeds 4] [--epochs 130] [--rounds 2] [--only trainings reports]
+    python -m benchmarks.overhead [--seeds 4] [--epochs 290] [--rounds 2] [--only trainings reports]
 
 trainings: MLP and flow on cartpole-swingup, one to a CPU at a time, each about a minute long. The
 bare loop is a pool of processes that exhaust `train` and keep nothing; the sweep writes rows,
@@ -179,7 +179,7 @@ def main() -> None:
     """Measure, print and write the record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=130)
+    parser.add_argument("--epochs", type=int, default=290)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()

@@ -12,6 +12,7 @@ the sweep gone on with. Each part in a process of its own. Writes benchmarks/res
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -30,10 +31,11 @@ import psutil
 
 from benchmarks.record import provenance, write
 from sweeps.core.definition.options import Options
-from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
+from sweeps.core.definition.tune import Screen, Select, Tune
 from sweeps.core.driver.resume import open_run, stored_state
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.stages import enumerate_or
+from sweeps.core.simulate.__main__ import SWEEP
 from sweeps.core.simulate.simulated import Shape, SyntheticWorld
 from sweeps.core.simulate.simulator import Cluster, Planner, SimulatedStages, Simulation
 from sweeps.core.simulate.strategies import study
@@ -42,27 +44,20 @@ from tests.sweeps.tiny import RUN, Process, latest
 
 PARTS = ("simulated", "running", "noop")
 WORKERS = 64
+SELECT = Select(top=8, seeds=(100, 101, 102))
 STATUS_RUNS = 3
 
 
 def sweep_of(trials: int) -> Tune:
     """A screen of so many cells of a space that has them all."""
-    return Tune(
-        name="scale",
-        tasks=("walker-stand",),
-        presets="5M",
-        arms={"mlp": "mlp", "flow": "flow"},
-        baseline="mlp",
-        space={
-            "world_model.integrator": ("euler", "midpoint", "heun", "rk4"),
-            "world_model.substeps": tuple(range(1, 11)),
-            "wm_batch_size": tuple(range(64, 64 + 8 * -(-trials // 40), 8)),
-            "epochs": (15_000,),
-        },
-        fixed={"evaluation.every": 500},
-        screen=Screen(trials=trials),
-        select=Select(top=8, seeds=(100, 101, 102)),
-        confirm=Confirm(seeds=tuple(range(1000, 1008))),
+    space = {
+        "world_model.integrator": ("euler", "midpoint", "heun", "rk4"),
+        "world_model.substeps": tuple(range(1, 11)),
+        "wm_batch_size": tuple(range(64, 64 + 8 * -(-trials // 40), 8)),
+        "epochs": (15_000,),
+    }
+    return dataclasses.replace(
+        SWEEP, name="scale", space=space, screen=Screen(trials=trials), select=SELECT
     )
 
 

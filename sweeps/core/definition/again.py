@@ -16,6 +16,15 @@ def results_of(words: Iterable[str]) -> Path:
     return Path(found[0] if found else "results")
 
 
+def value_of(words: Sequence[str], flag: str) -> str:
+    """The value that a flag is given last, in either form; '' where it is not."""
+    found = ""
+    for before, word in itertools.pairwise(["", *words]):
+        name, _, text = word.partition("=")
+        found = word if before == flag else text if name == flag else found
+    return found
+
+
 def going_on(words: Sequence[str], folder: Path) -> list[str]:
     """The words that go on in the run folder `folder`, which these words began.
 

@@ -20,12 +20,12 @@ from types import FrameType
 from typing import NoReturn
 
 from sweeps.core.definition import quantity
-from sweeps.core.definition.again import BEGUN, going_on, results_of
+from sweeps.core.definition.again import BEGUN, going_on, results_of, value_of
+from sweeps.core.driver.interrupt import SIGNALS
 from sweeps.core.store.owner import driver_of
 from sweeps.core.store.schema import ExitCode
 
 FLAG, TIME_LIMIT = "--supervise", "--time-limit"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 #: Killed so often without a row in between, the cause is not going to pass.
 MOST_IN_VAIN = 3
 #: The workers of a driver that was killed take this long to find out.
@@ -87,10 +87,9 @@ class Supervisor:
 
     def _folder(self, pid: int) -> Path | None:
         """The run folder that the driver had; None where it had none yet."""
-        for before, word in zip(["", *self._words], self._words, strict=False):
-            flag, _, path = word.partition("=")
-            if before in BEGUN or (flag in BEGUN and path):
-                return Path(path if flag in BEGUN else word)
+        for flag in BEGUN:
+            if path := value_of(self._words, flag):
+                return Path(path)
         runs = sorted((results_of(self._words) / self._sweep).glob("[0-9]*"), reverse=True)
         for run in runs:  # the newest first: numbers of processes come again
             owner = driver_of(run)
@@ -100,10 +99,7 @@ class Supervisor:
 
     def _time_left(self) -> list[str]:
         """What is left of `--time-limit`: it is for all drivers together."""
-        limit = ""
-        for before, word in zip(["", *self._words], self._words, strict=False):
-            flag, _, text = word.partition("=")
-            limit = word if before == TIME_LIMIT else text if flag == TIME_LIMIT else limit
+        limit = value_of(self._words, TIME_LIMIT)
         if not limit:
             return []
         left = quantity.seconds(TIME_LIMIT, limit) - (time.monotonic() - self._began)
