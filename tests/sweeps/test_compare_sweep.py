@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         second.wait_for(lambda: all(t.final for t in state_of(folder).trials.values()))
         driver = psutil.Process(second.popen.pid)
         second.wait_for(lambda: not any("raylet" in p.name() for p in driver.children()))
+        time.sleep(0.2)  # the driver takes SIGTERM back within 20 ms of its Ray's end
         second.popen.send_signal(signal.SIGTERM)
         assert second.end() == ExitCode.OK, second.text
         (folder / "said").write_text(second.text)

@@ -92,7 +92,7 @@ class Run:
         while thread.is_alive() and not self.interrupts.overdue:
             thread.join(POLL_S if self.connected else POLL_S / 10)
             # Ray's native code takes SIGTERM when it comes up, and when it shuts down leaves one
-            # that would end us without a word.
+            # that would end us without a word: for as long as one of these short waits.
             self.interrupts.install()
             self.console.tick()
             self._keep_caps()
@@ -136,6 +136,8 @@ class Run:
                         self.interrupts.request(self.head.loss)
                         raise Interrupted from None
                     raise
+                finally:
+                    self.connected = False  # from here on, looked after more often
         except BaseException as error:  # noqa: BLE001 - the main thread tells of it
             self.error = error
 
