@@ -86,6 +86,24 @@ class Nodes:
         raylet.process.kill()
         raylet.process.wait(10)
 
+    @contextlib.contextmanager
+    def at_rest(self, node: Any) -> Iterator[None]:
+        """The workers of `node` stand still, so that they end nothing in the mean time."""
+        (raylet,) = node.all_processes["raylet"]
+        workers = [
+            process
+            for process in psutil.Process(raylet.process.pid).children()
+            if "".join(process.cmdline()).startswith("ray::")
+        ]
+        assert workers
+        for worker in workers:
+            worker.suspend()
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.resume()
+
     def kill_head(self) -> None:
         """SIGKILL for the process that holds the cluster together."""
         assert self.cluster.head_node is not None
