@@ -258,12 +258,9 @@ class Run:
             if trial.status == "RUNNING":
                 message = {"message": "ended before it could save; goes on from its checkpoint"}
                 self.recorder.ended(trial.trial_id, "interrupted", message)
-        address = f" --address {self.options.address}" if self.options.address else ""
         cause = self.interrupts.reason or "a stop"
         trials = self.recorder.trials()
-        if self.stopped_as == ExitCode.ERROR:
-            address += " --retry-failed"
-        page = parts.interrupted_page(self.sweep, self._shown_folder, cause, trials, address)
+        page = parts.interrupted_page(self.sweep, cause, trials, self._go_on(cause))
         self.console.page(page, always=True)
         return self.stopped_as
 
@@ -284,8 +281,17 @@ class Run:
     def _show(self, error: BaseException) -> None:
         path, name = self._keep(error), type(error).__name__
         print(struck_out(f"error: {name}: {error} (traceback: {path})"), file=sys.stderr)
-        go_on = f"python sweeps/{self.sweep.name}.py --resume {self._shown_folder}"
-        print(f"what was reached is saved; go on with: {go_on}", file=sys.stderr)
+        print(f"what was reached is saved; go on with: {self._go_on()}", file=sys.stderr)
+
+    def _go_on(self, cause: str = "") -> str:
+        """The command that goes on, where and within what this one had to stay."""
+        words = [f"python sweeps/{self.sweep.name}.py --resume {self._shown_folder}"]
+        if self.options.address:
+            words.append(f"--address {self.options.address}")
+        words += self.caps.flags(cause)
+        if self.stopped_as == ExitCode.ERROR:
+            words.append("--retry-failed")
+        return " ".join(words)
 
     def _monitoring(self, ray_cluster: cluster.Cluster) -> str:
         follow = f"python -m analysis status {self._shown_folder}"

@@ -67,14 +67,12 @@ def tracked(sweep: Sweep, folder: Path, shown: Path) -> list[str]:
     return lines
 
 
-def interrupted_page(
-    sweep: Sweep, folder: Path, cause: str, trials: Sequence[TrialRecord], more: str = ""
-) -> str:
+def interrupted_page(sweep: Sweep, cause: str, trials: Sequence[TrialRecord], go_on: str) -> str:
     """What was reached and the command that goes on."""
     done = sum(trial.final for trial in trials)
     return "\n".join(
         [
             f"{sweep.name} interrupted by {cause}: {done} trials finished, all is saved",
-            row("go on", f"python sweeps/{sweep.name}.py --resume {folder}{more}"),
+            row("go on", go_on),
         ]
     )

@@ -131,6 +131,24 @@ def test_a_run_that_alone_takes_longer_than_the_limit_is_named() -> None:
     )
 
 
+def test_who_goes_on_is_told_the_caps_again_but_not_the_one_that_is_used_up(
+    tmp_path: Path,
+) -> None:
+    caps = Caps(5400, 40, 200 * 10**9)
+    disk = "--max-disk 200GB"
+    assert caps.flags("SIGTERM") == ["--time-limit 5400s", "--max-gpu-hours 40", disk]
+    assert caps.flags("--max-gpu-hours 40 (40.02 spent)") == ["--time-limit 5400s", disk]
+    assert caps.flags("--time-limit 1h30m")[0] == "--time-limit 5400s"
+    assert Caps().flags("SIGTERM") == []
+    cause = Caps(max_disk_bytes=1).reached([], _folder_of(tmp_path, 2))
+    assert cause is not None and Caps(max_disk_bytes=1).flags(cause) == []
+
+
+def _folder_of(folder: Path, size: int) -> Path:
+    (folder / "file").write_bytes(bytes(size))
+    return folder
+
+
 @pytest.mark.long
 def test_a_sweep_that_reaches_a_cap_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     endless = [*SIZES, "epochs=100000", "integrator=[euler]", "substeps=[1]", "screen.trials=1"]
@@ -142,7 +160,8 @@ def test_a_sweep_that_reaches_a_cap_saves_and_says_how_to_go_on(tmp_path: Path) 
         process.kill()
     assert "WARN disk: up to" in process.text
     assert "flow_tuning interrupted by --max-disk 300 kB (" in process.text
-    assert "--resume" in process.text
+    (go_on,) = [line for line in process.text.splitlines() if line.startswith("go on")]
+    assert go_on.endswith(f"--resume {latest(tmp_path).relative_to(tmp_path)}")  # with another cap
     (trial,) = state_of(latest(tmp_path)).trials.values()
     assert trial.status == "INTERRUPTED" and trial.epochs_done > 0
     assert (latest(tmp_path) / "checkpoints" / trial.trial_id / "last" / "training.pt").exists()
