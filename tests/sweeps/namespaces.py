@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from sweeps.core.host import auth
+from sweeps.core.host.processes import alive_after
 from tests.sweeps.nodes import NODE_BYTES, STORE_BYTES
 from tests.sweeps.tiny import environment
 
@@ -86,7 +87,7 @@ class Hosts:
                 process.kill()
         for popen in self._processes:
             popen.wait(10)
-        psutil.wait_procs(found, timeout=10)
+        alive_after(found, 10)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         """Whether it was left by a node: Ray's processes name its folder."""

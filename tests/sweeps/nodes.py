@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from sweeps.core.host import auth
+from sweeps.core.host.processes import alive_after
 from tests.sweeps.tiny import ROOT
 
 #: Nothing of size goes through the object store, and Ray asks for at least 75 MiB.
@@ -78,7 +79,7 @@ class Nodes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             popen.wait(10)
-            psutil.wait_procs(ours, timeout=10)
+            alive_after(ours, 10)
 
     def kill_raylet(self, node: Any) -> None:
         """SIGKILL, as when a machine goes down; what else it ran is left to itself."""
@@ -143,7 +144,7 @@ def running_nodes(monkeypatch: pytest.MonkeyPatch, port: int = 0) -> Iterator[No
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=5)
+        alive_after(left, 5)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -18,6 +18,7 @@ from sweeps.core.definition import compare
 from sweeps.core.definition.command import parse
 from sweeps.core.definition.compare import Compare
 from sweeps.core.definition.tune import Confirm, Screen, Select, Tune
+from sweeps.core.host.processes import alive_after
 from sweeps.core.store.events import fold, read_events
 from sweeps.core.store.state import SweepState
 
@@ -180,10 +181,10 @@ def alive(tree: list[psutil.Process]) -> list[psutil.Process]:
 
     But for two agents of Ray's, which look for the head that was killed for a minute.
     """
-    _, left = psutil.wait_procs(tree, timeout=10)
+    left = alive_after(tree, 10)
     if left and all(_name(p) in AGENTS for p in left):
-        _, left = psutil.wait_procs(left, timeout=80)
-    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        left = alive_after(left, 80)
+    return left
 
 
 def _name(process: psutil.Process) -> str:

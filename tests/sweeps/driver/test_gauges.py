@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sweeps.core.driver.gauges import GAUGES, Gauges
+from sweeps.core.host.processes import end_processes
 from sweeps.core.store.schema import STATUSES
 from tests.sweeps.driver.exporting_driver import HEARTBEAT, REMAINING, recorded
 from tests.sweeps.tiny import ROOT, environment
@@ -79,9 +80,7 @@ def driver(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     members = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait(10)
-    _, left = psutil.wait_procs(members, timeout=10)
-    for member in left:
-        member.kill()
+    end_processes(members, patience_s=10)
     shutil.rmtree(ray_folder, ignore_errors=True)
 
 
