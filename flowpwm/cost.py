@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -49,6 +51,11 @@ def estimate(config: RunConfig) -> Cost:
 
     Raises ConfigError for networks larger than any can be.
     """
+    return _estimate(dataclasses.replace(config, seed=0))  # the same for every seed
+
+
+@lru_cache(maxsize=4096)
+def _estimate(config: RunConfig) -> Cost:
     try:
         with torch.device("meta"):
             parameters = Agent(config).parameter_counts()

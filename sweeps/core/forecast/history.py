@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from flowpwm.checks import ConfigError
 from flowpwm.compose import from_dict
 from flowpwm.config import RunConfig
-from flowpwm.cost import Cost, estimate
+from flowpwm.cost import estimate
 from sweeps.core.forecast.rates import Measured, warmup_share
 from sweeps.core.protocol.requests import Peak
 from sweeps.core.store.compact import read_tables
@@ -68,16 +67,13 @@ def peaks(results: Path) -> list[Peak]:
 
 
 def _peaks(folder: Path) -> Iterator[Peak]:
-    costs: dict[str, Cost] = {}
     for trial in read_tables(folder, kinds=("trials",)).trials.to_pylist():
         config = _config(trial)
         if config is None or not trial["host_memory_peak_bytes"]:
             continue
-        key = repr(dataclasses.replace(config, seed=0))
-        costs[key] = cost = costs.get(key) or estimate(config)
         yield Peak(
             config,
-            cost,
+            estimate(config),
             host_bytes=trial["host_memory_peak_bytes"],
             device_bytes=trial["device_memory_peak_bytes"] or 0,
             whole=trial["status"] in DONE_STATUSES,
