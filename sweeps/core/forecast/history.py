@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,12 @@ def recorded(results: Path, here: Mapping[str, Any]) -> list[Measured]:
         if path.parent.is_symlink() or not _alike(path, here):
             continue
         try:
-            found += _measured(path.parent)
+            found += islice(_measured(path.parent), MOST_TRIALS - len(found))
         except (OSError, RuntimeError, ValueError):
             continue
         if len(found) >= MOST_TRIALS:
             break
-    return found[:MOST_TRIALS]
+    return found
 
 
 def peaks(results: Path) -> list[Peak]:
@@ -58,18 +59,20 @@ def peaks(results: Path) -> list[Peak]:
         if path.parent.is_symlink():
             continue
         try:
-            found += _peaks(path.parent)
+            found += islice(_peaks(path.parent), MOST_TRIALS - len(found))
         except (OSError, RuntimeError, ValueError):
             continue
         if len(found) >= MOST_TRIALS:
             break
-    return found[:MOST_TRIALS]
+    return found
 
 
 def _peaks(folder: Path) -> Iterator[Peak]:
     for trial in read_tables(folder, kinds=("trials",)).trials.to_pylist():
+        if not trial["host_memory_peak_bytes"]:
+            continue
         config = _config(trial)
-        if config is None or not trial["host_memory_peak_bytes"]:
+        if config is None:
             continue
         yield Peak(
             config,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowpwm.compose import compose
+from flowpwm.compose import compose, from_dict
 from flowpwm.config import RunConfig, to_dict
 from flowpwm.cost import Cost, estimate
 from flowpwm.memory import device_fraction
@@ -203,6 +203,18 @@ def test_peaks_are_read_from_whatever_machine_they_were_recorded_on(tmp_path: Pa
     assert first.cost == estimate(OURS)
     assert (second.host_bytes, second.whole) == (2 * GIB, False)
     assert history.peaks(tmp_path / "none") == []
+
+
+def test_of_a_large_sweep_no_more_trials_are_read_than_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = results_with(tmp_path, [(OURS, 3 * GIB, "completed")] * 5 + [(OTHER, 0, "failed")])
+    monkeypatch.setattr(history, "MOST_TRIALS", 3)
+    composed: list[object] = []
+    monkeypatch.setattr(
+        history, "from_dict", lambda plain: composed.append(plain) or from_dict(plain)
+    )
+    assert len(history.peaks(results)) == len(composed) == 3
 
 
 def test_the_first_page_says_what_was_corrected_and_why() -> None:
