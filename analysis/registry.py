@@ -15,7 +15,7 @@ from analysis.names import InputError, check
 from analysis.registry_words import comparison, methodology, note_text, outcome, params_text
 from analysis.runs import runs_below
 from analysis.summarize import last_line
-from sweeps.core.store.events import TrialRecord, fold, read_events
+from sweeps.core.store.events import TrialRecord, driver_of, fold, read_events
 
 FORMATS = ("df", "md")
 TIMES = ("planned_at", "queued_at", "started_at", "ended_at", "evaluated_at")
@@ -87,6 +87,10 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         "sweep_notes": note_text(state.notes) or None,
         "path": str(folder),
     }
+    driver = driver_of(folder)
+    if driver is not None and not driver.alive:
+        for row in known.values():
+            row["status"] = _left_behind(row)
     records = {key: state.trials.get(key, TrialRecord(key)) for key in {**state.trials, **known}}
     return [
         about
@@ -96,6 +100,13 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         for key, record in records.items()
         if key in known
     ]
+
+
+def _left_behind(row: Mapping[Any, Any]) -> str:
+    """The status of a trial whose driver is gone: nothing waits or runs any more."""
+    if row["status"] == "RUNNING":
+        return "INTERRUPTED"
+    return "PENDING" if row["status"] == "QUEUED" else str(row["status"])
 
 
 def _what(row: Mapping[Any, Any], trial: TrialRecord, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def registry_text(table: pd.DataFrame) -> str:
     shown = pd.DataFrame(
         {
             "planned (UTC)": [_time(time) for time in table["planned_at"]],
-            "sweep": table["sweep"],
+            "sweep": table["sweep"] + "/" + table["run"],
             "stage": table["stage"],
             "trial": table["trial_id"],
             "comparison": table["comparison"].fillna(table["arm"]),
@@ -50,7 +50,9 @@ def registry_text(table: pd.DataFrame) -> str:
             "notes": [_short(_plain(text)) for text in table["notes"]],
         }
     )
-    return shown.to_string(index=False)
+    noted = table.dropna(subset=["sweep_notes"]).drop_duplicates("path").to_dict("records")
+    notes = [f"note on {row['sweep']}/{row['run']}: {_plain(row['sweep_notes'])}" for row in noted]
+    return "\n".join([shown.to_string(index=False), *notes])
 
 
 def _run(run: pd.DataFrame) -> Iterator[str]:

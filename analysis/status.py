@@ -21,6 +21,8 @@ from sweeps.core.store.schema import STATUSES
 WAITING = ("PENDING", "QUEUED", "INTERRUPTED")
 ACTIVE = (*WAITING, "RUNNING")
 SILENT_S = 900.0
+#: Trials that got this far, or a tenth of their way, tell how fast they are.
+FEWEST_EPOCHS = 10
 _STAGES = {"screen": 0, "select": 1, "confirm": 2}
 
 
@@ -40,7 +42,8 @@ def status(sweep: Frames | str | Path, *, now: datetime | None = None) -> pd.Dat
     seen = _seen(frames)
     elapsed = trials["wall_time_s"].astype(float)
     done, total = trials["epochs_done"].astype(float), trials["epochs"].astype(float)
-    pace = (elapsed / done).where(done > 0)
+    # The first epochs have the start and the warm-up in them.
+    pace = (elapsed / done).where((done > 0) & (done >= np.minimum(FEWEST_EPOCHS, total / 10)))
     usual = pace.median()
     left = (total - done).clip(lower=0)
     remaining = (left * pace.fillna(usual)).where(trials["status"].isin(ACTIVE))

@@ -273,3 +273,28 @@ def test_the_status_of_a_large_running_sweep_is_quick(tmp_path):
         took.append(time.process_time() - began)
     assert len(table) == 100 and set(table["status"]) == {"RUNNING"}
     assert min(took) <= 3 * 0.2
+
+
+def test_a_trial_of_a_few_epochs_does_not_tell_how_long_it_takes(new_sweep):
+    sweep = new_sweep()
+    sweep.trial("mlp", 1000, [1.0], status="running", epochs=120, every=1, seconds_per_epoch=70.0)
+    assert analysis.status(sweep.path)["remaining_s"].isna().all()
+    sweep.trial("flow", 1000, [1.0] * 12, status="running", epochs=120, every=1)
+    left = analysis.status(sweep.path).set_index("arm")["remaining_s"]
+    assert left["flow"] == pytest.approx(108 * 36.0)
+    assert left["mlp"] == pytest.approx(119 * 36.0)
+
+
+def test_without_its_driver_the_registry_calls_nothing_running(new_sweep):
+    sweep = new_sweep()
+    subprocess.run([sys.executable, "-c", KILLED, str(sweep.path)], check=False)
+    sweep.trial("mlp", 1000, [1.0] * 3, status="running", epochs=100)
+    waiting = sweep.trial("flow", 1000, [], status="planned", epochs=100)
+    sweep.log.append("queued", waiting)
+    table = analysis.registry(sweep.path).set_index("arm")
+    assert table["status"].to_dict() == {"mlp": "INTERRUPTED", "flow": "PENDING"}
+    claim = Claim(sweep.path)
+    claim.take()
+    table = analysis.registry(sweep.path).set_index("arm")
+    assert table["status"].to_dict() == {"mlp": "RUNNING", "flow": "QUEUED"}
+    claim.release()

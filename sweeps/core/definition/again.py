@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 CONFIG, WARM_START = "--config", "--warm-start"
+SUPERVISE = "--supervise"
+#: The variable by which a driver knows that a supervisor started it.
+SUPERVISED = "FLOWPWM_SUPERVISED"
 BEGUN = ("--resume", "--extend")
 
 
@@ -23,6 +27,12 @@ def value_of(words: Sequence[str], flag: str) -> str:
         name, _, text = word.partition("=")
         found = word if before == flag else text if name == flag else found
     return found
+
+
+def command_of(sweep: str, folder: Path, flags: Iterable[str]) -> str:
+    """The command that goes on with a sweep in its folder, supervised where this driver is."""
+    supervised = [SUPERVISE] if os.environ.get(SUPERVISED) else []
+    return " ".join([f"python sweeps/{sweep}.py --resume {folder}", *flags, *supervised])
 
 
 def going_on(words: Sequence[str], folder: Path) -> list[str]:

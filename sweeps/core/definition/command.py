@@ -17,7 +17,7 @@ from flowpwm.settings_file import Given, read_settings
 from sweeps.core.definition.asked import Asked
 from sweeps.core.definition.axes import Range, last_name
 from sweeps.core.definition.compare import Compare
-from sweeps.core.definition.options import Options, split
+from sweeps.core.definition.options import FLAG_NAMES, Options, split
 from sweeps.core.definition.settings import SEEDS, UsageError, more_seeds, settings_of
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.definition.tune import Tune
@@ -106,6 +106,9 @@ def _assign(sweep: S, key: str, asked: Asked, offered: Mapping[str, str], had: S
     if key == "arms":
         return _with_arms(sweep, [str(name) for name in asked.items()], offered)
     if key.startswith("arms."):
+        if "." in (name := key.removeprefix("arms.")):
+            arm, _, inner = name.partition(".")
+            raise UsageError(f"an arm is one text, as in arms: {{{arm}: '{arm} {inner}=...'}}")
         words = " ".join(map(_arm_word, asked.text(key).split()))
         return dataclasses.replace(
             sweep, arms=dict(sweep.arms) | {key.removeprefix("arms."): words}
@@ -141,6 +144,8 @@ def _full_key(key: str, words: list[str], known: Mapping[str, Any]) -> str:
         return key if key in known else matches[0]
     if matches:
         raise UsageError(f"{key!r} is short for {' and for '.join(matches)}: give one in full")
+    if (flag := f"--{key.replace('_', '-')}") in FLAG_NAMES:
+        raise UsageError(f"{key} is a flag of the command line: {flag}")
     names = [*words, *known, *map(last_name, known)]
     # What another sort of sweep calls it, before what merely looks like it.
     same = [name for name in words if last_name(name) == last_name(key)]
@@ -149,6 +154,8 @@ def _full_key(key: str, words: list[str], known: Mapping[str, Any]) -> str:
 
 
 def _with_tasks(sweep: S, names: list[str]) -> S:
+    if not names:
+        raise UsageError("task must name at least one task, as in task=cheetah-run")
     if isinstance(sweep, Tune) and len(names) > 1:
         raise UsageError(f"task must be one task where a sweep tunes, got {', '.join(names)}")
     for name in names:
@@ -156,8 +163,7 @@ def _with_tasks(sweep: S, names: list[str]) -> S:
             task_set(name)
         except ValueError as error:  # it says all that there is to say
             raise UsageError(str(error)) from error
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise UsageError(f"task has {twice[0]!r} twice")
+    _refuse_twice("task", names)
     return dataclasses.replace(sweep, tasks=tuple(names))
 
 
@@ -176,12 +182,20 @@ def _with_presets(sweep: S, names: list[str]) -> S:
 
 def _with_arms(sweep: S, names: list[str], offered: Mapping[str, str]) -> S:
     """Only these arms: those of the sweep by their name, others by the preset they are."""
+    if not names:
+        raise UsageError("arms must name at least one arm, as in arms=[mlp,flow]")
+    _refuse_twice("arms", names)
     arms = {name: name for name in presets()} | dict(offered) | dict(sweep.arms)
     settings = [name for name in presets() if name not in (*ENVS, *TASK_SETS)]
     for name in names:
         if name not in arms:
             one_of("arm or preset", name, dict.fromkeys([*sweep.arms, *offered, *settings]))
     return dataclasses.replace(sweep, arms={name: arms[name] for name in names})
+
+
+def _refuse_twice(key: str, names: Sequence[Any]) -> None:
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise UsageError(f"{key} has {twice[0]!r} twice")
 
 
 def _absolute(path: Any) -> str:
@@ -217,9 +231,7 @@ def _with_axis(sweep: S, axis: str, values: list[Any] | Range) -> S:
     if isinstance(values, list):
         if not values:
             raise UsageError(f"axis {axis} is empty: give at least one value")
-        twice = [v for i, v in enumerate(values) if v in values[:i]]
-        if twice:
-            raise UsageError(f"axis {axis} has {twice[0]!r} twice")
+        _refuse_twice(f"axis {axis}", values)
     frozen = values if isinstance(values, Range) else tuple(values)
     return dataclasses.replace(sweep, space=dict(sweep.space) | {axis: frozen})
 

@@ -56,13 +56,14 @@ FLAGS = {
     "--address HOST:PORT": "use a running Ray cluster ('auto': the one of this machine)",
     "--retry-failed": "with --resume or --extend: failed trials run again from where they were",
     "--supervise": "start the driver again where it is killed, as for memory",
-    "--quiet": "only errors and the result",
+    "--quiet": "only errors and the result; a dry run shows its page",
     "--yes": "do not ask back: 10,000 trials, a disk too small, nodes of other versions are meant",
     "--no-canary": "forecast without a trial run of at most a minute",
     "--time-limit TIME": "save and stop in time, as after 12h or 1h30m; --resume goes on",
     "--max-gpu-hours HOURS": "save and stop when so many GPU-hours are spent",
     "--max-disk SIZE": "save and stop when the run folder has grown to this, as 200GB",
 }
+FLAG_NAMES = tuple(flag.split()[0] for flag in FLAGS)
 #: Where a sweep begins, if it is not from nothing: at most one of these.
 BEGINNINGS = ("--resume", "--extend", "--warm-start")
 #: Flags without a value, and those with one: the option they set and how it is read.
@@ -119,8 +120,7 @@ def split(words: Sequence[str]) -> tuple[Options, dict[str, str]]:
             if not equals and rest and "=" not in rest[0]:
                 rest.pop(0)  # the secret itself
         elif word.startswith("-") or not equals or not name:
-            flags = [flag.split()[0] for flag in FLAGS]
-            hint = _as_setting(word) or did_you_mean(name, flags)
+            hint = _as_setting(word) or did_you_mean(name, FLAG_NAMES)
             problems.append(f"unknown word {word!r}; use key=value.{hint}")
         elif name in assignments:
             problems.append(f"{name} is given twice: {assignments[name]!r} and {text!r}")

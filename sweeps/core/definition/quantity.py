@@ -45,8 +45,11 @@ def _positive(name: str, text: str, value: float) -> float:
 
 
 def duration(seconds: float) -> str:
-    """7 s, 12m, 3h05m."""
-    if seconds < 60:
+    """7 s, 1m30s, 12m, 3h05m."""
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
+    if round(seconds) < 600:
+        whole, rest = divmod(round(seconds), 60)
+        return f"{whole}m{rest:02d}s" if rest else f"{whole}m"
     minutes = round(seconds / 60)
     return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"

@@ -83,10 +83,14 @@ def _seeds(name: str, value: Any) -> tuple[int, ...]:
     """A number of seeds, or the seeds themselves."""
     stage = name.partition(".")[0]
     first = SEED_SETS[stage].start if stage in SEED_SETS else FIRST_TEST_SEED
-    if not isinstance(value, list):
+    if type(value) is int and value > 0:
         return tuple(range(first, first + _whole(name, value, high=MOST_SEEDS)))
-    if not value or not all(type(seed) is int and seed >= 0 for seed in value):
-        raise UsageError(f"{name} must be a count or a list of seeds, got {value}")
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(type(seed) is int and seed >= 0 for seed in value)
+    ):
+        raise UsageError(f"{name} must be a count or a list of seeds, got {value!r}")
     return tuple(value)
 
 

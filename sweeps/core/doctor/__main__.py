@@ -95,7 +95,9 @@ def _report_cluster(path: Path) -> int:
         place = path if finding.line is None else f"{path}:{finding.line}"
         print(f"{place}: {level}: {finding.where}: {finding.message}")
     errors = sum(finding.error for finding in findings)
-    print(f"{path}: {errors} error(s)" if errors else f"{path}: ok")
+    unset = sum(not finding.error for finding in findings)
+    fine = f"ok once {unset} of its values are set" if unset else "ok"
+    print(f"{path}: {errors} error(s)" if errors else f"{path}: {fine}")
     return _USAGE if errors else _OK
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sweeps.core.check.lint.earlier import earlier_runs
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.again import SUPERVISE
 from sweeps.core.definition.asked import places_told
 from sweeps.core.definition.settings import UsageError
 from sweeps.core.definition.sweep import Sweep
@@ -18,7 +19,7 @@ from sweeps.core.driver.beginning import begin
 from sweeps.core.driver.interrupt import Interrupted, Interrupts
 from sweeps.core.driver.resume import open_run
 from sweeps.core.driver.run import REFUSED, Run
-from sweeps.core.driver.supervisor import FLAG, replace_this_process
+from sweeps.core.driver.supervisor import replace_this_process
 from sweeps.core.forecast.forecast import configurations
 from sweeps.core.host import cluster, machine
 from sweeps.core.pages.console import Console
@@ -32,7 +33,7 @@ from sweeps.core.store.schema import ExitCode
 
 def main(sweep: Sweep, words: Sequence[str]) -> int:
     """Run `sweep` as the command line asks; returns a `schema.ExitCode`."""
-    if FLAG in words:
+    if SUPERVISE in words:
         replace_this_process(sweep.name, words)
     interrupts = Interrupts()
     interrupts.install()

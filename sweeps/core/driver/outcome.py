@@ -79,5 +79,5 @@ def _verdict(sweep: Sweep, folder: Path, shown: Path, state: SweepState) -> list
         lines.append(parts.row("winner", f"{winner.config_id} {cell_text(winner.params)}"))
     page = analysis.report(frames, folder / "report.html")
     lines.append(parts.row("report", str(shown / Path(page).name)))
-    lines.append(parts.row("next", f'import analysis; frames = analysis.load("{shown}")'))
+    lines.append(parts.command("next", f'import analysis; frames = analysis.load("{shown}")'))
     return lines

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.checked import Checked
+from sweeps.core.definition.again import command_of
 from sweeps.core.definition.compare import Compare
 from sweeps.core.definition.options import Options
 from sweeps.core.definition.settings import UsageError
@@ -256,7 +257,7 @@ class Run:
     def _interrupted(self) -> int:
         for trial in self.recorder.trials():
             if trial.status == "RUNNING":
-                message = {"message": "ended before it could save; goes on from its checkpoint"}
+                message = {"message": "was not heard of again; goes on from what it saved"}
                 self.recorder.ended(trial.trial_id, "interrupted", message)
         cause = self.interrupts.reason or "a stop"
         trials = self.recorder.trials()
@@ -285,13 +286,12 @@ class Run:
 
     def _go_on(self, cause: str = "") -> str:
         """The command that goes on, where and within what this one had to stay."""
-        words = [f"python sweeps/{self.sweep.name}.py --resume {self._shown_folder}"]
+        flags = self.caps.flags(cause)
         if self.options.address:
-            words.append(f"--address {self.options.address}")
-        words += self.caps.flags(cause)
+            flags.insert(0, f"--address {self.options.address}")
         if self.stopped_as == ExitCode.ERROR:
-            words.append("--retry-failed")
-        return " ".join(words)
+            flags.append("--retry-failed")
+        return command_of(self.sweep.name, self._shown_folder, flags)
 
     def _monitoring(self, ray_cluster: cluster.Cluster) -> str:
         follow = f"python -m analysis status {self._shown_folder}"
@@ -301,7 +301,7 @@ class Run:
             "prometheus": ray_cluster.metrics,
             "follow": follow,
         }
-        return "\n".join(parts.row(name, text) for name, text in told.items() if text)
+        return "\n".join(parts.command(name, text) for name, text in told.items() if text)
 
     @property
     def _shown_folder(self) -> Path:

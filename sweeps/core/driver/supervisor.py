@@ -20,12 +20,19 @@ from types import FrameType
 from typing import NoReturn
 
 from sweeps.core.definition import quantity
-from sweeps.core.definition.again import BEGUN, going_on, results_of, value_of
+from sweeps.core.definition.again import (
+    BEGUN,
+    SUPERVISE,
+    SUPERVISED,
+    going_on,
+    results_of,
+    value_of,
+)
 from sweeps.core.driver.interrupt import SIGNALS
 from sweeps.core.store.owner import driver_of
 from sweeps.core.store.schema import ExitCode
 
-FLAG, TIME_LIMIT = "--supervise", "--time-limit"
+TIME_LIMIT = "--time-limit"
 #: Killed so often without a row in between, the cause is not going to pass.
 MOST_IN_VAIN = 3
 #: The workers of a driver that was killed take this long to find out.
@@ -34,7 +41,7 @@ PAUSE_S = 5.0
 
 def replace_this_process(sweep: str, words: Sequence[str]) -> NoReturn:
     """Become the supervisor of the script that runs in this process."""
-    own = [word for word in words if word != FLAG]
+    own = [word for word in words if word != SUPERVISE]
     command = [sys.executable, "-m", __name__, sweep, sys.argv[0], *own]
     os.execv(command[0], command)
 
@@ -57,6 +64,7 @@ class Supervisor:
         """The exit code of the last driver."""
         for number in SIGNALS:
             signal.signal(number, self._pass_on)
+        os.environ[SUPERVISED] = "1"
         in_vain, rows = 0, 0
         words = self._words
         while True:

@@ -26,6 +26,11 @@ def row(label: str, text: str, indent: int = 0) -> str:
     )
 
 
+def command(label: str, text: str) -> str:
+    """A labelled line to be copied: it is never broken."""
+    return f"{label.ljust(LABEL)}{text}"
+
+
 def seeds_text(seeds: Sequence[int]) -> str:
     """1000-1009 where they follow each other, else 42, 7, 1000."""
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
@@ -63,7 +68,7 @@ def tracked(sweep: Sweep, folder: Path, shown: Path) -> list[str]:
         runs = "1 offline run is" if offline == 1 else f"{offline} offline runs are"
         lines.append(row("wandb", f"{runs} here only; wandb sync {shown}/wandb/offline-run-*"))
     if "tensorboard" in sweep.trackers:
-        lines.append(row("events", f"tensorboard --logdir {shown}/tensorboard"))
+        lines.append(command("events", f"tensorboard --logdir {shown}/tensorboard"))
     return lines
 
 
@@ -73,6 +78,6 @@ def interrupted_page(sweep: Sweep, cause: str, trials: Sequence[TrialRecord], go
     return "\n".join(
         [
             f"{sweep.name} interrupted by {cause}: {done} trials finished, all is saved",
-            row("go on", go_on),
+            command("go on", go_on),
         ]
     )

@@ -59,6 +59,10 @@ def recorded_sweep(folder: Path) -> Tune:
             shared = {field.name for field in dataclasses.fields(Tune)} & plain.keys()
             default = Tune(name="", tasks=(), presets="", arms={}, baseline="").to_dict()
             plain = default | {key: plain[key] for key in shared}
+        if not plain["space"]:
+            raise UsageError(
+                f"{folder}: a sweep without axes; what tuned, or compared, over some is played"
+            )
         return Tune.from_dict(plain)
     except OSError as error:
         raise UsageError(f"{folder}: no sweep there ({error.strerror}: {path})") from error

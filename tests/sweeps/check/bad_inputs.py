@@ -234,6 +234,9 @@ ROWS: tuple[Row, ...] = (
     ),
     tune(15, "integrator=[]", "axis world_model.integrator is empty: give at least one value"),
     tune(15, "integrator=[heun,heun]", "axis world_model.integrator has 'heun' twice"),
+    Row(15, f"{COMPARE} task=[]", ("task must name at least one task, as in task=cheetah-run",)),
+    Row(15, f"{COMPARE} arms=[]", ("arms must name at least one arm, as in arms=[mlp,flow]",)),
+    Row(15, f"{COMPARE} arms=[mlp,mlp]", ("arms has 'mlp' twice",)),
     tune(16, "screen.trials=0", "screen.trials must be a whole number of at least 1, got 0"),
     tune(16, "screen.trials=-1", "screen.trials must be a whole number of at least 1, got -1"),
     tune(
@@ -277,6 +280,7 @@ ROWS: tuple[Row, ...] = (
     ),
     tune(21, "scheduler=hyperband", "unknown key 'scheduler'. Did you mean 'schedule'?"),
     tune(21, "search.algorithm=bohb", "unknown key 'search.algorithm'."),
+    Row(22, f"{COMPARE} seeds=two", ("seeds must be a count or a list of seeds, got 'two'",)),
     tune(22, "confirm.seeds=[]", "confirm.seeds must be a count or a list of seeds, got []"),
     tune(22, "confirm.seeds=[1000,1000]", "confirm.seeds has a seed twice: [1000, 1000]"),
     tune(22, "confirm.seeds=[-1]", "confirm.seeds must be a count or a list of seeds, got [-1]"),
@@ -304,6 +308,16 @@ ROWS: tuple[Row, ...] = (
         24,
         "optim: {wm_lr: 1e-3}\noptim.wm_lr: 1e-4\n",
         "sweep.yaml:2: optim.wm_lr is given twice, first at sweep.yaml:1",
+    ),
+    in_file(
+        1,
+        "preset: laptop\ntime-limit: 1h\n",
+        "time-limit is a flag of the command line: --time-limit (sweep.yaml:2)",
+    ),
+    in_file(
+        11,
+        "arms:\n  flow: {world_model.substeps: 2}\n",
+        "an arm is one text, as in arms: {flow: 'flow world_model.substeps=...'} (sweep.yaml:2)",
     ),
     tune(24, "horizon=8 horizon=16", "horizon is given twice: '8' and '16'"),
     in_file(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.core.definition.again import SUPERVISED, command_of
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import environment
 
@@ -126,3 +127,14 @@ def test_the_supervisor_is_small() -> None:
     )
     out = subprocess.check_output([sys.executable, "-c", loaded], env=environment(), text=True)
     assert out == "False False\n"
+
+
+def test_the_command_that_goes_on_is_supervised_where_the_driver_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = "python sweeps/single_task.py --resume results/a --time-limit 90s"
+    found = command_of("single_task", Path("results/a"), ["--time-limit 90s"])
+    assert found == plain
+    monkeypatch.setenv(SUPERVISED, "1")
+    found = command_of("single_task", Path("results/a"), ["--time-limit 90s"])
+    assert found == f"{plain} --supervise"

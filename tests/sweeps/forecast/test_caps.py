@@ -23,6 +23,14 @@ def test_times_are_read_with_their_unit(text: str, seconds: float) -> None:
     assert quantity.seconds("--time-limit", text) == seconds
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(7, "7 s"), (59.6, "1m"), (90, "1m30s"), (540, "9m"), (599.7, "10m"), (11100, "3h05m")],
+)
+def test_durations_are_written_as_they_are_read(seconds: float, text: str) -> None:
+    assert quantity.duration(seconds) == text
+
+
 @pytest.mark.parametrize("text", ["12", "h", "1h30", "-1h", "0m", "1w", ""])
 def test_a_time_without_a_clear_unit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="--time-limit must be"):
@@ -66,7 +74,7 @@ def test_a_time_limit_leaves_the_time_to_save(tmp_path: Path) -> None:
     caps.began = time.monotonic() - (100 - STOP_S) + 5
     assert caps.reached([], tmp_path) is None
     caps.began = time.monotonic() - (100 - STOP_S)
-    assert caps.reached([], tmp_path) == "--time-limit 2m"
+    assert caps.reached([], tmp_path) == "--time-limit 1m40s"
 
 
 def test_gpu_hours_count_shares_over_all_attempts(tmp_path: Path) -> None:

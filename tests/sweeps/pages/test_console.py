@@ -132,7 +132,7 @@ def test_quiet_leaves_only_what_is_always_shown(tmp_path: Path) -> None:
 
 
 def test_durations_are_short() -> None:
-    assert [duration(s) for s in (7.4, 61, 3540, 11_100)] == ["7 s", "1m", "59m", "3h05m"]
+    assert [duration(s) for s in (7.4, 61, 3540, 11_100)] == ["7 s", "1m01s", "59m", "3h05m"]
 
 
 def trial(status: str, cause: str | None = None) -> TrialRecord:

@@ -15,7 +15,9 @@ REFERENCE_HORIZON = 16  # of the published experiments; shorter ones bias the co
 
 
 def findings(sweep: Sweep, checked: Checked) -> Iterator[Finding]:
-    """Too few seeds or evaluations, and another horizon than the published one."""
+    """One arm alone, too few seeds or evaluations, and another horizon than the published one."""
+    if len(sweep.arms) == 1:
+        yield Finding("arms", f"one arm ({sweep.baseline}): nothing is compared")
     seeds = len(sweep.confirm.seeds)
     if seeds == 1:
         yield Finding("seeds", "1 test seed: no interval is possible, nothing can be concluded")
