@@ -103,10 +103,10 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _left_behind(row: Mapping[Any, Any]) -> str:
-    """The status of a trial whose driver is gone: nothing waits or runs any more."""
-    if row["status"] == "RUNNING":
-        return "INTERRUPTED"
-    return "PENDING" if row["status"] == "QUEUED" else str(row["status"])
+    """The status of a trial whose driver is gone, as a resume will find it."""
+    if row["status"] not in ("RUNNING", "QUEUED"):
+        return str(row["status"])
+    return "INTERRUPTED" if row["attempt"] > 0 else "PENDING"
 
 
 def _what(row: Mapping[Any, Any], trial: TrialRecord, spec: Mapping[str, Any]) -> dict[str, Any]:

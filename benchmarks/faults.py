@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import signal
 import tempfile
@@ -221,7 +222,7 @@ class Trial:
             "recovered": round(1 - again / before.total(), 3) if before.total() else None,
             "seconds_to_recover": recovered_s,
             "exit_code": code,
-            "said": [line.strip()[:300] for line in process.text.splitlines() if line.strip()][-4:],
+            "said": [_plain(line) for line in process.text.splitlines() if line.strip()][-4:],
         }
 
     def _start(self, *, again: bool) -> Process:
@@ -261,6 +262,12 @@ class Trial:
                 return None
             time.sleep(0.2)
         return None
+
+
+def _plain(line: str) -> str:
+    """What was printed, without colours and without places of this machine."""
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", line).strip()
+    return re.sub(r"(?<![^\s=])/\S+", "…", bare)[:300]
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:

@@ -13,7 +13,6 @@ from sweeps.core.definition.quantity import duration
 from sweeps.core.forecast.forecast import Forecast, size_text
 from sweeps.core.store.state import TrialRecord
 
-TIME_LIMIT = "--time-limit"
 #: Saving and leaving takes up to this.
 STOP_S = 20.0
 #: In less than this no trial would reach anything that could be saved.
@@ -38,7 +37,7 @@ class Caps:
         if self.time_limit_s is not None:
             elapsed = time.monotonic() - self.began
             if elapsed >= max(0.0, self.time_limit_s - STOP_S):
-                return f"{TIME_LIMIT} {duration(self.time_limit_s)}"
+                return f"--time-limit {duration(self.time_limit_s)}"
         if self.max_gpu_hours is not None:
             spent = gpu_hours(trials)
             if spent >= self.max_gpu_hours:
@@ -56,13 +55,12 @@ class Caps:
         """
         words: list[str] = []
         if self.time_limit_s is not None:
-            words.append(f"{TIME_LIMIT} {self.time_limit_s:.0f}s")
-        if self.max_gpu_hours is not None:
+            words.append(f"--time-limit {self.time_limit_s:.0f}s")
+        if self.max_gpu_hours is not None and not reached.startswith("--max-gpu-hours"):
             words.append(f"--max-gpu-hours {self.max_gpu_hours:g}")
-        if self.max_disk_bytes is not None:
+        if self.max_disk_bytes is not None and not reached.startswith("--max-disk"):
             words.append(f"--max-disk {self.max_disk_bytes / 1e9:g}GB")
-        flag = reached.partition(" ")[0]
-        return [word for word in words if flag == TIME_LIMIT or word.partition(" ")[0] != flag]
+        return words
 
     def findings(
         self, forecast: Forecast, spent_gpu_hours: float = 0.0, used_bytes: int = 0
