@@ -45,6 +45,7 @@ PERIODS = {"worker": 10.0, "node": 60.0, "cut": 90.0, "driver": 120.0, "full": 1
 FULL_S = 10.0
 EPOCHS_PER_CPU_S = 27.0  # of these trials beside a busy machine's other work
 LEAST_EPOCHS = 40
+LAST_WORDS = 3_000  # characters of what a driver said that did not end well
 
 
 def words(trials: int, epochs: int) -> list[str]:
@@ -88,6 +89,9 @@ class Sweep:
                 watch(process)
                 time.sleep(0.5)
             self.codes.append(process.popen.returncode)
+            if self.codes[-1] > ExitCode.OK:  # why, before its folder is gone
+                print(f"driver {len(self.codes)}: exit code {self.codes[-1]}", flush=True)
+                print(process.text[-LAST_WORDS:], flush=True)
             if self.started:
                 command = ["--resume", str(self.folder)]
         self.wall_s = time.monotonic() - began

@@ -104,9 +104,9 @@ def wrong_seeds(name: str, seeds: Sequence[int]) -> Iterator[str]:
 
 def wrong_requests(sweep: Sweep, plans: Iterable[Plan]) -> Iterator[str]:
     """What no trial can ask for, wherever it runs."""
-    for arm, plan in {plan.arm: plan for plan in plans if plan.config.device == "cpu"}.items():
-        if sweep.accelerator:
-            yield (
-                f"{arm}: trial.accelerator={sweep.accelerator} names a GPU, but device is "
-                f"{plan.config.device}; add device=cuda"
-            )
+    on_cpu = dict.fromkeys(plan.arm for plan in plans if plan.config.device == "cpu")
+    if sweep.accelerator and on_cpu:
+        yield (
+            f"trial.accelerator={sweep.accelerator} names a GPU, but device is cpu "
+            f"({', '.join(on_cpu)}); add device=cuda"
+        )

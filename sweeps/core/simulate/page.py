@@ -13,6 +13,8 @@ from sweeps.core.simulate.strategies import RIVALS
 from sweeps.core.simulate.tournament import Comparison, Estimate
 
 STAGED = "screen, select, confirm: the protocol above"
+#: A mean so many standard errors away from 0 is called different from it.
+CLEAR = 2.0
 MEASURES = ("value", "optimism", "runs", "hours", "wall_hours")
 
 
@@ -57,7 +59,42 @@ def table(found: Comparison) -> str:
     if found.best is not None:
         rows.append(_line("best cell", [str(found.best)]))
     rows += ["", *(f"{name:10} {_doc(name)}{_failures(found, name)}" for name in found.outcomes)]
+    rows += ["", *conclusions(found)]
     return "\n".join(row.rstrip() for row in rows)
+
+
+def conclusions(found: Comparison) -> list[str]:
+    """What the table says, a sentence each: of the report's honesty, and of every rival's pick."""
+    lines = []
+    optimism = found.estimate("staged", "optimism")
+    if _clear(optimism):
+        side = "above" if optimism.mean > 0 else "below"
+        lines.append(
+            f"What the protocol reports is {_size(optimism)} {side} its pick's true value."
+        )
+    elif math.isfinite(optimism.se):
+        lines.append("What the protocol reports is, on average, its pick's true value.")
+    for name in found.outcomes:
+        gain = found.gain(name)
+        if name == "staged" or not math.isfinite(gain.se):
+            continue
+        if _clear(gain):
+            word = "better" if gain.mean > 0 else "worse"
+            lines.append(f"Its pick is {word} than that of {name}, by {_size(gain)}.")
+        else:
+            lines.append(
+                f"Between its pick and that of {name} these {found.answered(name)} worlds show no "
+                "difference."
+            )
+    return lines
+
+
+def _clear(estimate: Estimate) -> bool:
+    return abs(estimate.mean) > CLEAR * estimate.se
+
+
+def _size(estimate: Estimate) -> str:
+    return str(Estimate(abs(estimate.mean), estimate.se))
 
 
 def _line(name: str, cells: Sequence[str]) -> str:

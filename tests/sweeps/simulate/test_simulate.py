@@ -22,17 +22,19 @@ from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.rungs import Bracket, Brackets
 from sweeps.core.protocol.study import JOURNAL, Study
 from sweeps.core.simulate.__main__ import main
+from sweeps.core.simulate.page import conclusions
 from sweeps.core.simulate.simulated import Run, Shape, SyntheticWorld, World
 from sweeps.core.simulate.simulator import Cluster, MemoryLog, Planner, SimulatedStages, Simulation
 from sweeps.core.simulate.strategies import (
     RIVALS,
     Budget,
+    Outcome,
     RandomSearch,
     ScreenAlone,
     Setting,
     staged,
 )
-from sweeps.core.simulate.tournament import Estimate, compare
+from sweeps.core.simulate.tournament import Comparison, Estimate, compare
 from sweeps.core.store.events import EventLog, read_events
 from sweeps.core.store.schema import ExitCode
 from sweeps.core.store.state import TrialRecord
@@ -447,3 +449,22 @@ def test_what_is_wrong_ends_in_one_line(
     assert printed.out == ""
     (said,) = printed.err.splitlines()
     assert said.startswith("error: ") and line in said
+
+
+def test_what_the_table_says_is_said_in_words() -> None:
+    def outcomes(*values: float, optimism: float) -> list[Outcome | None]:
+        return [Outcome(value, optimism, 10.0, 1.0, 1.0, 8, 8.0) for value in values]
+
+    found = Comparison(
+        {
+            "staged": outcomes(2.0, 2.1, 2.2, optimism=0.0),
+            "asha": outcomes(1.0, 1.1, 1.3, optimism=1.0),
+            "random": outcomes(2.1, 2.0, 2.2, optimism=1.0),
+        },
+        None,
+    )
+    assert conclusions(found) == [
+        "What the protocol reports is, on average, its pick's true value.",
+        "Its pick is better than that of asha, by 0.97 ± 0.03.",
+        "Between its pick and that of random these 3 worlds show no difference.",
+    ]
