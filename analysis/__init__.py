@@ -6,12 +6,22 @@
 
 from __future__ import annotations
 
+from analysis.aggregate import aggregate, coverage, performance_profile, prob_improvement
+from analysis.checklist import checklist
+from analysis.choice import power, select
 from analysis.compare import compare
 from analysis.configs import config_frame, differences
+from analysis.cost import cost
 from analysis.curves import curves, seed_curves
+from analysis.example import example
+from analysis.export import export
 from analysis.extensions import looks
 from analysis.figures import FIGURES, View
-from analysis.load import Frames, load
+from analysis.frames import Frames
+from analysis.importance import importance
+from analysis.importing.logs import contradictions, import_logs
+from analysis.interactive import interactive
+from analysis.load import load
 from analysis.names import InputError
 from analysis.notes import note
 from analysis.outlook import overview
@@ -29,14 +39,24 @@ __all__ = [
     "Frames",
     "InputError",
     "View",
+    "aggregate",
+    "checklist",
     "compare",
     "conclusions",
     "config_frame",
+    "contradictions",
+    "cost",
     "counts",
+    "coverage",
     "curves",
     "differences",
+    "example",
+    "export",
     "failures",
     "headline",
+    "import_logs",
+    "importance",
+    "interactive",
     "is_alone",
     "load",
     "looks",
@@ -44,9 +64,13 @@ __all__ = [
     "overall",
     "overall_sentence",
     "overview",
+    "performance_profile",
+    "power",
+    "prob_improvement",
     "registry",
     "report",
     "seed_curves",
+    "select",
     "sentence",
     "standings",
     "status",

@@ -1,4 +1,4 @@
-"""python -m analysis status|summary|compare|curves|report|registry PATH"""
+"""python -m analysis COMMAND PATH: what a sweep shows, as text, CSV, JSON or pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pandas as pd
 import analysis
 from analysis.arguments import parse
 from analysis.cells import place
-from analysis.load import Frames
+from analysis.checklist import as_markdown
+from analysis.frames import Frames
 from analysis.registry_page import markdown, registry_text
 from analysis.runs import is_root, runs_below
 from analysis.status import read
@@ -72,7 +73,7 @@ def _tabular(args: argparse.Namespace) -> str:
     command = COMMANDS[args.command]
     table = command.table(args)
     if table.empty and command.needs:
-        raise NoResults(f"no results yet in {args.path}: {command.needs}")
+        raise NoResults(f"no results yet in {', '.join(args.path)}: {command.needs}")
     if args.csv:
         text = table.to_csv(index=False).rstrip("\n")
     elif args.json:
@@ -86,12 +87,32 @@ def _tabular(args: argparse.Namespace) -> str:
 
 
 def _report(args: argparse.Namespace) -> str:
-    frames = analysis.load(args.path)
+    frames = _load(args)
     options = {name: getattr(args, name) for name in ("score", "window", "pair", "margin", "scale")}
-    path = analysis.report(
-        frames, args.out, baseline=args.baseline, candidates=args.candidates, **options
-    )
-    return f"wrote {path}"
+    arms = {"baseline": args.baseline, "candidates": args.candidates}
+    path = analysis.report(frames, args.out, paper=args.paper, **arms, **options)
+    written = [path, *([args.paper] if args.paper is not None else [])]
+    if args.interactive:
+        page = path.with_name("interactive.html")
+        written.append(analysis.interactive(frames, page, score=args.score, window=args.window))
+    return "\n".join(f"wrote {path}" for path in written)
+
+
+def _import_logs(args: argparse.Namespace) -> str:
+    frames = analysis.import_logs(args.path, out=args.out, task=args.task)
+    lines = [f"{len(frames.trials)} trials, {len(frames.reports):,} reports in {frames.path}"]
+    lines += [f"contradiction: {line}" for line in analysis.contradictions(frames)]
+    return "\n".join([*lines, f"next  python -m analysis report {frames.path}"])
+
+
+def _example(args: argparse.Namespace) -> str:
+    folder = analysis.example(args.path)
+    return f"{folder}\nnext  python -m analysis compare {folder}"
+
+
+def _export(args: argparse.Namespace) -> str:
+    paths = analysis.export(_load(args), args.out, formats=args.formats)
+    return "\n".join(f"wrote {path}" for path in paths)
 
 
 def _compare(args: argparse.Namespace) -> pd.DataFrame:
@@ -185,12 +206,19 @@ def _curves(args: argparse.Namespace) -> pd.DataFrame:
     return analysis.curves(_load(args), score=args.score, x=args.x, stage=args.stage)
 
 
+def _estimates(_: argparse.Namespace, table: pd.DataFrame) -> str:
+    """A table with est, lo and hi: the three in one column, as people write them."""
+    bounds = [interval(lo, hi, sign=False) for lo, hi in zip(table["lo"], table["hi"], strict=True)]
+    shown = table.assign(est=table["est"].map(number), lo=bounds).drop(columns="hi")
+    return shown.rename(columns={"lo": "95% interval"}).to_string(index=False)
+
+
 def _plain(_: argparse.Namespace, table: pd.DataFrame) -> str:
     return table.to_string(index=False)
 
 
 def _load(args: argparse.Namespace) -> Frames:
-    return analysis.load(args.path)
+    return analysis.load(args.path if len(args.path) > 1 else args.path[0])
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> None:
@@ -223,6 +251,50 @@ COMMANDS = {
         _plain,
         needs="the confirm stage does not have an evaluation",
     ),
+    "aggregate": Command(
+        "all tasks together: IQM, mean, median, optimality gap of each arm",
+        lambda args: analysis.aggregate(_load(args), score=args.score, window=args.window),
+        _estimates,
+        needs="the confirm stage has no task on which every arm has a result",
+    ),
+    "cost": Command(
+        "what runs cost, scores at equal budgets, and what it takes to a threshold",
+        lambda args: analysis.cost(
+            _load(args),
+            threshold=args.threshold,
+            price=args.price,
+            score=args.score,
+            window=args.window,
+        ),
+        _estimates,
+        needs="the confirm stage does not have a whole run",
+    ),
+    "select": Command(
+        "configurations ranked by their shrunk score, and which would go on",
+        lambda args: analysis.select(
+            _load(args), k=args.k, stage=args.stage, score=args.score, window=args.window
+        ),
+        _estimates,
+        needs="nothing was screened",
+    ),
+    "importance": Command(
+        "which hyperparameters mattered in the screening, where the design can tell",
+        lambda args: analysis.importance(
+            _load(args), method=args.method, score=args.score, window=args.window
+        ),
+        _estimates,
+    ),
+    "coverage": Command(
+        "seeds planned on every task and what became of them",
+        lambda args: analysis.coverage(_load(args)),
+        _plain,
+        needs="the confirm stage was not planned",
+    ),
+    "checklist": Command(
+        "how hyperparameters were tuned, question by question (Eimer et al. 2023)",
+        lambda args: analysis.checklist(_load(args)),
+        lambda args, _: as_markdown(_load(args)).rstrip("\n"),
+    ),
     "registry": Command(
         "every trial of every sweep, newest first: what, where, how long, what came out",
         _registry,
@@ -230,7 +302,13 @@ COMMANDS = {
     ),
 }
 #: Commands that are no table.
-DONE_BY: dict[str, Callable[[argparse.Namespace], str]] = {"report": _report, "note": _note}
+DONE_BY: dict[str, Callable[[argparse.Namespace], str]] = {
+    "report": _report,
+    "note": _note,
+    "import-logs": _import_logs,
+    "export": _export,
+    "example": _example,
+}
 
 
 if __name__ == "__main__":

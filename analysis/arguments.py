@@ -6,8 +6,12 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from analysis.choice import STAGES
 from analysis.compare import CORRECTIONS, PAIRINGS
+from analysis.cost import THRESHOLD
 from analysis.curves import AXES
+from analysis.export import FORMATS
+from analysis.importance import METHODS
 from analysis.scores import WINDOW
 from sweeps.core.reference.margins import MEAN_MARGIN
 
@@ -44,16 +48,29 @@ def _parser(tables: Mapping[str, str]) -> argparse.ArgumentParser:
             form.add_argument("--md", action="store_true", help="the whole table as Markdown")
             one.epilog = 'python -m analysis registry note PATH [TRIAL_ID] "text" appends a note'
         else:
-            _path(one)
-    report = commands.add_parser("report", help="write report.html")
-    _path(report)
-    _scored(report)
-    report.add_argument("-o", "--out", type=Path, help="the file (default: report.html in PATH)")
+            _path(one, several=name != "status")
+    _reporting(commands.add_parser("report", help="write report.html"))
+    _importing(commands.add_parser("import-logs", help="old PWM logs and registries as a sweep"))
+    _exporting(commands.add_parser("export", help="CSV, TD-MPC2's and rliable's forms, a card"))
+    example = commands.add_parser("example", help="copy the recorded sweep, to try all this on")
+    example.add_argument(
+        "path", metavar="DIR", nargs="?", default="results", help="default: results"
+    )
     choices = commands.choices
+    report = choices["report"]
     _compared(choices["compare"])
     _compared(report)
-    for name in ("summary", "compare", "curves"):
+    for name in ("summary", "compare", "curves", "aggregate", "cost", "select", "importance"):
         _scored(choices[name])
+    choices["cost"].add_argument(
+        "--threshold", type=float, default=THRESHOLD, help="share of the best possible score"
+    )
+    choices["cost"].add_argument(
+        "--price", type=float, help="of an hour, of a GPU where there is one"
+    )
+    choices["select"].add_argument("-k", type=int, default=3, help="how many go on (default: 3)")
+    choices["select"].add_argument("--stage", choices=STAGES, help="default: the later of them")
+    choices["importance"].add_argument("--method", choices=METHODS, default="auto")
     choices["compare"].add_argument("--at", type=_at, default="final", help=_AT)
     choices["summary"].add_argument("--at", type=_at, default="final", help=_AT)
     choices["curves"].add_argument("--x", choices=list(AXES), help="default: env_steps, or epochs")
@@ -61,11 +78,39 @@ def _parser(tables: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _reporting(report: argparse.ArgumentParser) -> None:
+    _path(report, several=True)
+    _scored(report)
+    report.add_argument("-o", "--out", type=Path, help="the file (default: report.html in PATH)")
+    report.add_argument(
+        "--paper", type=Path, metavar="DIR", help="LaTeX tables, vector figures, checklist.md too"
+    )
+    report.add_argument(
+        "--interactive", action="store_true", help="interactive.html beside the report too"
+    )
+
+
+def _importing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", nargs="+", help="logs, Markdown tables, folders")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="the new run folder")
+    parser.add_argument("--task", help="what they trained on (default: dflex_ant, or mt30)")
+
+
+def _exporting(parser: argparse.ArgumentParser) -> None:
+    _path(parser, several=True)
+    parser.add_argument("-o", "--out", type=Path, required=True, help="a folder")
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), help="default: all")
+
+
 _AT = "final, peak, aulc or a number of env steps (offline: epochs); default: final"
 
 
-def _path(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="results/<sweep>/<run-id> or .../latest")
+def _path(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    text = "results/<sweep>/<run-id> or .../latest"
+    if several:
+        parser.add_argument("path", metavar="PATH", nargs="+", help=f"{text}; several are joined")
+    else:
+        parser.add_argument("path", metavar="PATH", help=text)
 
 
 def _shared(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.load import Frames
+from analysis.frames import Frames
 from sweeps.core.store.schema import PARAM_PREFIX
 
 

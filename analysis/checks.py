@@ -12,9 +12,11 @@ from analysis import stats
 from analysis.cells import place
 from analysis.compare import arm_scores
 from analysis.extensions import looks
-from analysis.load import Frames
-from analysis.scores import DONE, WINDOW, points, smoothed, trial_scores, usable
+from analysis.frames import Frames
+from analysis.importing.logs import contradictions
+from analysis.scores import DONE, WINDOW, points, smoothed, trains_offline, trial_scores, usable
 from analysis.verdict import number
+from sweeps.core.reference.published import published_range
 
 FEW_SEEDS = 5
 SAME_BUDGET = 0.01
@@ -33,6 +35,8 @@ def warnings_of(
     scores = arm_scores(frames, score=score, window=window, scale=scale)
     return [
         *looks(frames),
+        *_imported(frames),
+        *_published(frames, scores),
         *_not_learned(comparison),
         *_failed(frames),
         *_missing(scores),
@@ -44,6 +48,34 @@ def warnings_of(
         *_still_improving(frames, scores[["trial_id", "task", "place", "label"]], score, window),
         *_winners_curse(frames, score, window, scale),
     ]
+
+
+def _imported(frames: Frames) -> list[str]:
+    if not frames.spec.get("imported"):
+        return []
+    lines = contradictions(frames)
+    text = (
+        "Imported from logs: nobody kept seeds apart for testing, and returns of single tasks are "
+    )
+    return [f"{text}those of training episodes.", *(f"Contradiction: {line}." for line in lines)]
+
+
+def _published(frames: Frames, scores: pd.DataFrame) -> list[str]:
+    """A baseline far from what was published for it at about this budget."""
+    base = str(frames.spec.get("baseline") or "mlp")
+    rows = scores[scores["counts"] & (scores["arm"] == base)]
+    lines = []
+    for (task, label), group in rows.groupby(["task", "label"], sort=True):
+        steps = round(float(group["env_steps"].mean()))
+        known = published_range(str(task), online=not trains_offline(frames), env_steps=steps)
+        mean = float(group["value"].mean())
+        if known is None or not known.outside(mean):
+            continue
+        lines.append(
+            f"Outside of what is published: {label} reached {number(mean)} on {task} "
+            f"(n={len(group)}), published are {known}; {known.doubt(mean)}"
+        )
+    return lines
 
 
 def _not_learned(comparison: pd.DataFrame) -> list[str]:

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import stats
+from analysis import sample_size, stats
 from analysis.cells import in_order, place, placed
-from analysis.load import Frames
+from analysis.frames import Frames
+from analysis.load import reads
 from analysis.names import InputError, check, unknown
 from analysis.scores import WINDOW, scale_of, trial_scores, usable
 from analysis.verdict import ALPHA, Evidence, judge, seeds_needed
@@ -55,6 +56,7 @@ COLUMNS = [
 ]
 
 
+@reads
 def compare(
     frames: Frames,
     baseline: str | None = None,
@@ -246,7 +248,7 @@ def add_verdicts(rows: list[dict[str, Any]], *, paired: bool, corrected: bool) -
             alpha = ALPHA / family if corrected else ALPHA
             needed = seeds_needed(evidence, row["sd"], row["n"], paired=paired, alpha=alpha)
             if (seen := abs(row["est"])) > row["margin"]:
-                as_seen = stats.seeds_for_power(seen, row["sd"], paired=paired, alpha=alpha)
+                as_seen = sample_size.seeds_for_power(seen, row["sd"], paired=paired, alpha=alpha)
         reason = settled.reason + (f" of {family} comparisons" if settled.by_holm else "")
         row["correction"] = f"Holm over {family}" if corrected and family else "none"
         row.update(p_holm=p, verdict=settled.verdict, reason=reason, seeds_needed=needed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Frames
+from analysis.frames import Frames
 
 NOT_CONFIG = ("seed",)
 

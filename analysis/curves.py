@@ -9,7 +9,8 @@ import pandas as pd
 
 from analysis import stats
 from analysis.compare import labels
-from analysis.load import Frames
+from analysis.frames import Frames
+from analysis.load import reads
 from analysis.names import InputError, check
 from analysis.scores import points, trains_offline
 
@@ -21,6 +22,7 @@ AXES = {
 }
 
 
+@reads
 def curves(
     frames: Frames,
     *,
@@ -68,6 +70,7 @@ def axis_of(frames: Frames) -> str:
     return "epochs" if trains_offline(frames) else "env_steps"
 
 
+@reads
 def seed_curves(
     frames: Frames,
     *,

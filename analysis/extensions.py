@@ -9,7 +9,7 @@ and is told together with the looks that were had.
 
 from __future__ import annotations
 
-from analysis.load import SUPERSEDED, Frames
+from analysis.frames import SUPERSEDED, Frames
 from analysis.verdict import ALPHA
 from sweeps.core.store.events import Extension
 

@@ -2,73 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
+from analysis.frames import SUPERSEDED, Frames
 from analysis.names import InputError, check, unknown
+from analysis.several import joined
 from sweeps.core.store.compact import DamagedTable, Tables, read_tables, trials_heard
-from sweeps.core.store.events import Extension, SweepState, fold, read_events
+from sweeps.core.store.events import SweepState, fold, read_events
 from sweeps.core.store.schema import EVALS, REPORTS
 
 _HEADER = ("writer", "seq", "time", "event", "trial_id", "schema", "crc")
 _TIMES = ("started_at", "ended_at")
-#: What a notebook shows of a trial.
-_SHOWN = ["trial_id", "stage", "arm", "task", "seed", "status", "epochs_done", "epochs", "score"]
 #: Heartbeats of a trial that tell how its memory grows.
 HEARTBEATS = 20
-#: The stage of runs that tested a winner before another one was selected.
-SUPERSEDED = "superseded"
 _MARKS = ("events", "tables", "series", "sweep.yaml", "owner.json")
+Source = Frames | str | Path | Sequence[str | Path]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-@dataclass(frozen=True)
-class Frames:
-    """A sweep as pandas.
+def reads(function: Callable[Concatenate[Frames, _P], _R]) -> Callable[Concatenate[Source, _P], _R]:
+    """Lets a function of `Frames` take what `load` takes as well: a path, or several."""
 
-    trials: one row a (config, seed), parameters as `p_<dotted key>`. reports, evals: one row a
-    (trial, epoch), of the latest attempt. events: time, event, trial_id, writer, seq and the rest
-    as the dict `payload`. spec: the sweep's own description, as it was extended by `extensions`.
-    winners: the configurations that were selected, one after another. Times are UTC.
+    @wraps(function)
+    def reading(frames: Source, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        loaded = frames if isinstance(frames, Frames) else load(frames)
+        return function(loaded, *args, **kwargs)
 
-    Where an extension selected another winner, runs on the test seeds of the one before are of the
-    stage "superseded": they had been looked at when this one was chosen.
-    """
-
-    trials: pd.DataFrame
-    reports: pd.DataFrame
-    evals: pd.DataFrame
-    events: pd.DataFrame
-    path: Path
-    spec: Mapping[str, Any] = field(default_factory=dict)
-    finished: bool = False
-    extensions: Sequence[Extension] = ()
-    winners: Sequence[str] = ()
-
-    @property
-    def name(self) -> str:
-        """Sweep and run, as in `results/<sweep>/<run-id>`."""
-        return f"{self.path.parent.name}/{self.path.name}"
-
-    def _repr_html_(self) -> str:
-        state = "finished" if self.finished else "not finished"
-        head = f"<p><b>{self.name}</b>: {len(self.trials)} trials, {state}</p>"
-        counts = self.trials.groupby(["stage", "status"], as_index=False).size()
-        return head + _html(counts) + _html(self.trials[_SHOWN].head(50))
+    return reading
 
 
 def load(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     *,
     columns: Collection[str] | None = None,
     trials: Collection[str] | None = None,
     where: str | None = None,
 ) -> Frames:
-    """Read `results/<sweep>/<run-id>`, `results/<sweep>/latest` or `results/<sweep>` (its latest).
+    """Read `results/<sweep>/<run-id>`, `results/<sweep>/latest` or `results/<sweep>` (its latest);
+    several paths become one `Frames` (see `analysis.several`).
 
     columns: the report metrics to read (all if None). trials: the trial ids to keep. where: a
     pandas query over `trials`, such as `"stage == 'confirm' and seed < 1005"`.
@@ -77,6 +56,11 @@ def load(
     Raises:
         InputError: no such folder, not a sweep, an unknown column or trial, a bad query.
     """
+    if not isinstance(path, (str, Path)):
+        if not path:
+            raise InputError("no path to read")
+        several = joined([load(one, columns=columns, where=where) for one in path])
+        return several if trials is None else _only(several, trials)
     folder = locate(path)
     tables = _tables(folder, columns)
     events = read_events(folder)
@@ -172,6 +156,11 @@ def _tables(folder: Path, columns: Collection[str] | None) -> Tables:
         raise
 
 
+def _only(frames: Frames, trials: Collection[str]) -> Frames:
+    tables = {name: getattr(frames, name) for name in ("trials", "reports", "evals")}
+    return replace(frames, **_keep(tables, trials, None))
+
+
 def _keep(
     frames: dict[str, pd.DataFrame], trials: Collection[str] | None, where: str | None
 ) -> dict[str, pd.DataFrame]:
@@ -232,7 +221,3 @@ def _event_frame(events: list[dict[str, Any]]) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=[*_HEADER[:5], "payload"])
     return frame.assign(time=pd.to_datetime(frame["time"], utc=True, format="ISO8601"))
-
-
-def _html(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, na_rep="–", float_format="{:.4g}".format, border=0)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Frames, load_heard
+from analysis.frames import Frames
+from analysis.load import load_heard
 from analysis.names import InputError
 from analysis.runs import runs_below
 from analysis.status import counts_of, status

@@ -24,7 +24,8 @@ from analysis.compare import (
     compare,
     is_paired,
 )
-from analysis.load import Frames
+from analysis.frames import Frames
+from analysis.load import reads
 from analysis.scores import WINDOW, scale_of
 from analysis.standings import ALONE, is_alone
 from analysis.verdict import headlines, overall_sentence
@@ -38,6 +39,7 @@ OVERALL = [
 ]
 
 
+@reads
 def overall(
     frames: Frames,
     baseline: str | None = None,
@@ -83,6 +85,7 @@ def overall(
     )
 
 
+@reads
 def conclusions(
     frames: Frames,
     baseline: str | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -40,9 +41,11 @@ white-space:nowrap}
 figure{margin:0;break-inside:avoid}
 figure svg{display:block;width:100%;max-width:30rem;height:auto}
 details{margin:.5rem 0}
+.links a{display:inline-block;margin-right:1rem}
 summary{cursor:pointer;padding:.2rem 0}
 @media (max-width:40rem){main{padding:.7rem}body{font-size:15px}th,td{padding:.3rem .45rem}}
 @media print{body{font-size:10pt}main{max-width:none;padding:0}.scroll{overflow:visible}
+.links{display:none}
 h2{break-after:avoid}tr,.verdict,li{break-inside:avoid}
 .verdict,.chip,.warnings li{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """
@@ -132,6 +135,17 @@ def figures(drawings: Sequence[tuple[str, str]]) -> str:
         f'<figure role="img" aria-label="{escape(name)}">{svg}</figure>' for name, svg in drawings
     ]
     return f'<div class="figures">{"".join(parts)}</div>'
+
+
+def download(name: str, text: str) -> str:
+    """A link that saves `text` as the file `name`, which the page holds itself."""
+    held = base64.b64encode(text.encode()).decode("ascii")
+    return f'<a download="{escape(name)}" href="data:text/csv;base64,{held}">{escape(name)}</a>'
+
+
+def links(made: Sequence[str]) -> str:
+    """Links that this module made, in a line; nothing if there are none."""
+    return f'<p class="links">{" ".join(made)}</p>' if made else ""
 
 
 def details(summary: str, contents: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,12 @@ from analysis.checks import warnings_of
 from analysis.compare import compare
 from analysis.figures import FIGURES, View
 from analysis.figures.style import svg
-from analysis.load import Frames
+from analysis.figures.view import Part
+from analysis.files import place_of, write
+from analysis.frames import Frames
+from analysis.load import reads
 from analysis.overall import overall
+from analysis.paper import paper as write_paper
 from analysis.scores import WINDOW
 from analysis.standings import ALONE, is_alone
 from analysis.status import counts
@@ -23,6 +26,7 @@ from sweeps.core.reference.margins import MEAN_MARGIN
 MANY_PANELS = 12
 
 
+@reads
 def report(
     frames: Frames,
     out: str | Path | None = None,
@@ -34,8 +38,11 @@ def report(
     pair: str = "auto",
     margin: float = MEAN_MARGIN,
     scale: float | Mapping[str, float] | None = None,
+    paper: str | Path | None = None,
 ) -> Path:
     """Write the report to `out` (default: report.html in the sweep's folder) and return its path.
+
+    paper: a folder for LaTeX tables, vector figures and `checklist.md` as well.
 
     Works at any time of a sweep; what has not happened yet is not shown. The other arguments are
     those of `compare`.
@@ -44,7 +51,7 @@ def report(
         InputError: as `compare`.
         OSError: `out` cannot be written.
     """
-    path = Path(out) if out is not None else frames.path / "report.html"
+    path = place_of(frames, out, "report.html")
     options: dict[str, Any] = {
         "score": score,
         "window": window,
@@ -55,40 +62,14 @@ def report(
     comparison = compare(frames, baseline, candidates, **options)
     together = overall(frames, baseline, candidates, **options)
     view = View(frames, comparison, score, window, scale, together)
-    html = page.page(f"{frames.name} – FlowPWM", _body(view))
-    temp = path.with_name(f".{path.name}.tmp")
-    temp.write_text(html, encoding="utf-8")
-    os.replace(temp, path)
+    write(path, page.page(f"{frames.name} – FlowPWM", _body(view)))
+    if paper is not None:
+        write_paper(view, paper)
     return path
 
 
 def _body(view: View) -> list[str]:
-    return [
-        _head(view),
-        _verdict(view),
-        _warnings(view),
-        page.section(
-            "Comparison",
-            tables.comparison(view.comparison),
-            tables.together(view.together),
-            tables.per_seed(view),
-            _figures(view, "differences", "seeds"),
-            note="Test seeds only, on which nothing was chosen. "
-            + FIGURES["differences"].caption
-            + " "
-            + FIGURES["seeds"].caption,
-        ),
-        _figure_section(view, "learning_curves"),
-        _figure_section(view, "peak_final"),
-        tables.arms(view),
-        _figure_section(view, "heatmap"),
-        _figure_section(view, "parameters"),
-        _figure_section(view, "screening_curves"),
-        tables.screening(view),
-        tables.failed_trials(view.frames),
-        tables.configurations(view.frames),
-        tables.environment(view.frames),
-    ]
+    return [part(view) for part in _PARTS]
 
 
 def _head(view: View) -> str:
@@ -129,7 +110,7 @@ def _warnings(view: View) -> str:
     lines = warnings_of(
         view.frames, view.comparison, score=view.score, window=view.window, scale=view.scale
     )
-    return page.section("Warnings", page.bullets(lines, "warnings"))
+    return page.section("Warnings", page.bullets(lines, "warnings"), tables.missing(view))
 
 
 def _figures(view: View, *names: str) -> str:
@@ -146,3 +127,71 @@ def _figure_section(view: View, name: str) -> str:
     left_out = entry.panels(view)[MANY_PANELS:]
     more = page.paragraph(f"Not drawn: {', '.join(left_out)}.", "note") if left_out else ""
     return page.section(entry.title, _figures(view, name), more, note=entry.caption)
+
+
+def _names(part: Part) -> list[str]:
+    return [name for name, entry in FIGURES.items() if entry.part == part]
+
+
+def _captions(part: Part) -> str:
+    return " ".join(FIGURES[name].caption for name in _names(part))
+
+
+def _sections(part: Part) -> Callable[[View], str]:
+    """What draws every figure of a part as a section of its own."""
+    return lambda view: "".join(_figure_section(view, name) for name in _names(part))
+
+
+def _comparison(view: View) -> str:
+    return page.section(
+        "Comparison",
+        tables.comparison(view.comparison),
+        tables.together(view.together),
+        tables.per_seed(view),
+        _figures(view, *_names("comparison")),
+        note=f"Test seeds only, on which nothing was chosen. {_captions('comparison')}",
+    )
+
+
+def _together(view: View) -> str:
+    drawings = _figures(view, *_names("together"))
+    table = tables.aggregates(view) if drawings else ""
+    return page.section("All tasks together", table, drawings, note=_captions("together"))
+
+
+def _stability(view: View) -> str:
+    parts = _figures(view, *_names("stability")), tables.collapsed(view)
+    return page.section("Stability", *parts, note=_captions("stability"))
+
+
+def _cost(view: View) -> str:
+    drawings = _figures(view, *_names("cost"))
+    return page.section("Cost", drawings, tables.costs(view), note=f"{_captions('cost')} {_COST}")
+
+
+_COST = (
+    "Scores at equal budgets are those of the smoothed curve at the largest budget that every run "
+    "reached; a median that fewer than half of the runs got to is not known."
+)
+#: The parts of the page, in order; a part without contents is left out.
+_PARTS: tuple[Callable[[View], str], ...] = (
+    _head,
+    _verdict,
+    _warnings,
+    _comparison,
+    _sections("learning"),
+    _together,
+    _stability,
+    tables.arms,
+    _cost,
+    _sections("hyperparameters"),
+    _sections("screening"),
+    tables.screening,
+    _sections("resources"),
+    lambda view: tables.failed_trials(view.frames),
+    _sections("timeline"),
+    lambda view: tables.tuning(view.frames),
+    lambda view: tables.configurations(view.frames),
+    lambda view: tables.environment(view.frames),
+    tables.downloads,
+)

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.load import Frames
+from analysis.frames import Frames
+from analysis.load import reads
 from analysis.names import InputError, unknown
+from analysis.stability import COLUMNS as STABILITY
+from analysis.stability import stability
 from sweeps.core.reference.margins import max_return
 from sweeps.core.store.schema import DONE_STATUSES, EVALS, SCORE_WINDOW
 
 WINDOW = SCORE_WINDOW
 DONE = DONE_STATUSES
-COLLAPSE = 0.5
 
 _KEYS = ["trial_id", "task", "epoch", "env_steps", "wall_time_s"]
 _NO_SCORE = {*EVALS.names[: EVALS.names.index("n")], "returns"}
@@ -96,6 +98,7 @@ def smoothed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
     return pd.Series(values, dtype=float).rolling(window, min_periods=1).mean().to_numpy()
 
 
+@reads
 def trial_scores(
     frames: Frames,
     *,
@@ -107,7 +110,8 @@ def trial_scores(
 ) -> pd.DataFrame:
     """One row a (trial, task): arm, config_id, stage, seed, status, env_steps, epochs_done,
     wall_time_s, gpu_s, run_task (what the trial trained on, of several tasks perhaps), evaluations,
-    value (the score `at`), final, peak (biased: a maximum), final_peak, aulc, collapsed, diverged.
+    value (the score `at`), final, aulc, peak (biased: a maximum), final_peak, drawdown, collapsed,
+    collapsed_at (see `analysis.stability`), diverged.
 
     at: "final" (mean of the last `window` evaluations), "peak", "aulc" (area under the smoothed
     curve over env steps, divided by their range) or a number of env steps (the score at the last
@@ -133,7 +137,7 @@ def trial_scores(
     columns = [
         "trial_id",
         "task",
-        *("evaluations", "final", "peak", "final_peak", "aulc", "collapsed", "bad"),
+        *("evaluations", "final", "aulc", *STABILITY, "bad"),
     ]
     found = pd.DataFrame(curves, columns=columns)
     blank = _without_scores(frames, found).assign(evaluations=0, collapsed=False, bad=False)
@@ -167,19 +171,12 @@ def _curve(group: pd.DataFrame, window: int, scale: float) -> dict[str, object]:
     steps = group["progress"].to_numpy(float)
     smooth = smoothed(values, window)
     final = float(values[-window:].mean())
-    # A maximum over fewer than `window` evaluations would be less smooth than the final score.
-    whole = smooth[window - 1 :] if len(smooth) >= window else smooth[-1:]
-    peak = float(np.nanmax(whole)) if np.isfinite(whole).any() else np.nan
-    ratio = final / peak if peak > 0 else np.nan
     span = steps[-1] - steps[0]
     return {
         "evaluations": len(values),
         "final": final,
-        "peak": peak,
-        "final_peak": ratio,
+        **stability(smooth, steps, final=final, window=window, scale=scale),
         "aulc": float(np.trapezoid(smooth, steps) / span) if span > 0 else float(smooth[-1]),
-        # Falling from a peak that is itself next to nothing is noise, not a collapse.
-        "collapsed": bool(peak > 0.05 * scale and ratio < COLLAPSE),
         "bad": not np.isfinite(final),
     }
 

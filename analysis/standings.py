@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.cells import by_config
-from analysis.load import Frames
+from analysis.frames import Frames
 from analysis.summarize import summarize
 from analysis.verdict import MANY, interval, number
 

@@ -7,14 +7,12 @@ closest to nominal, where a percentile bootstrap covers far too little.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-
-from sweeps.core.reference import welch
 
 LEVEL = 0.95
 MIN_SEEDS_INTERVAL = 3
@@ -72,7 +70,7 @@ def mean_interval(x: ArrayLike, level: float = LEVEL) -> Estimate:
     mean = float(values.mean()) if n else math.nan
     if n < MIN_SEEDS_INTERVAL:
         return Estimate(mean, math.nan, math.nan, n, no_interval(n))
-    half = _half_width(values.std(ddof=1) / math.sqrt(n), n - 1, level)
+    half = half_width(values.std(ddof=1) / math.sqrt(n), n - 1, level)
     return Estimate(mean, mean - half, mean + half, n, "mean, t")
 
 
@@ -199,68 +197,6 @@ def holm(p_values: ArrayLike) -> Array:
     return adjusted
 
 
-def power(effect: float, sd: float, n: int, *, paired: bool, alpha: float = 0.05) -> float:
-    """Chance that a two-sided t test with n seeds (an arm) finds a true difference `effect`.
-
-    The paired test, or Welch's where arms have their own seeds.
-    """
-    if sd <= 0:
-        return 1.0 if effect else alpha
-    if not paired:
-        return welch.power(abs(effect) / sd, n, alpha)
-    cut, shift = stats.t.ppf(1 - alpha / 2, n - 1), abs(effect) / sd * math.sqrt(n)
-    return float(stats.nct.sf(cut, n - 1, shift) + stats.nct.cdf(-cut, n - 1, shift))
-
-
-def seeds_for_power(
-    effect: float, sd: float, *, paired: bool, target: float = 0.8, alpha: float = 0.05
-) -> int:
-    """The fewest seeds (an arm; at least 3) that find a true difference `effect` that often.
-
-    Raises:
-        ValueError: effect is not positive and finite, or sd is not finite.
-    """
-    if not (math.isfinite(effect) and effect > 0 and math.isfinite(sd)):
-        raise ValueError(f"effect must be positive and sd finite, got {effect} and {sd}")
-    # Far from the boundary the normal approximation is exact enough, and nct loses digits there.
-    z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(target)
-    rough = (z * sd / effect) ** 2 * (1 if paired else 2)
-    if rough > 2000:
-        return math.ceil(rough)
-    return _first(
-        lambda n: power(effect, sd, n, paired=paired, alpha=alpha) >= target, MIN_SEEDS_INTERVAL
-    )
-
-
-def seeds_to_decide(
-    est: float, sd: float, margin: float, n: int, *, paired: bool, alpha: float = 0.05
-) -> int:
-    """The fewest seeds (an arm) at which the verdict falls if estimate and spread stay so."""
-    if sd <= 0:
-        return n + 1
-
-    def decided(m: int) -> bool:
-        df = m - 1 if paired else 2 * (m - 1)
-        se = sd * math.sqrt((1 if paired else 2) / m)
-        differs = _half_width(se, df, 1 - alpha) < abs(est)
-        return differs or abs(est) + _half_width(se, df, 0.90) < margin
-
-    return _first(decided, max(n + 1, MIN_SEEDS_INTERVAL))
-
-
-def _first(holds: Callable[[int], bool], start: int, limit: int = 1 << 20) -> int:
-    """The least n >= start at which a monotone condition holds; `limit` if it never does."""
-    low, high = start - 1, start
-    while not holds(high):
-        if high >= limit:
-            return limit
-        low, high = high, min(limit, 2 * high)
-    while high - low > 1:
-        mid = (low + high) // 2
-        low, high = (low, mid) if holds(mid) else (mid, high)
-    return high
-
-
 def correlation(x: Sequence[float] | Array, y: Sequence[float] | Array) -> float:
     """Pearson's r of pairs `[N]`; NaN below 3 pairs or where one side is constant."""
     a, b = np.asarray(x, float), np.asarray(y, float)
@@ -269,12 +205,13 @@ def correlation(x: Sequence[float] | Array, y: Sequence[float] | Array) -> float
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _half_width(se: float, df: float, level: float) -> float:
+def half_width(se: float, df: float, level: float) -> float:
+    """Of the t interval of a number with this standard error and degrees of freedom."""
     return float(stats.t.ppf(0.5 + level / 2, df)) * se
 
 
 def _difference(est: float, se: float, df: float, n: int, method: str, sd: float) -> Difference:
-    half, half90 = _half_width(se, df, LEVEL), _half_width(se, df, 0.90)
+    half, half90 = half_width(se, df, LEVEL), half_width(se, df, 0.90)
     p = 1.0 if est == 0 else 0.0
     if se > 0:
         p = float(2 * stats.t.sf(abs(est) / se, df))

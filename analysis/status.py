@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.load import Frames, load_heard
+from analysis.frames import Frames
+from analysis.load import load_heard
 from analysis.scores import DONE
 from analysis.summarize import last_line
 from sweeps.core.store.events import driver_of

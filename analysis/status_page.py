@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from analysis.load import Frames
+from analysis.frames import Frames
 from analysis.outlook import row_of
 from analysis.status import counts_of
 from analysis.verdict import number

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.load import Frames
+from analysis.frames import Frames
+from analysis.load import reads
 from analysis.names import check
 from analysis.scores import WINDOW, trial_scores, usable
 
 GROUPS = ("stage", "task", "arm", "config_id", "seed", "trial_id")
 
 
+@reads
 def summarize(
     frames: Frames,
     *,
@@ -28,9 +30,9 @@ def summarize(
     scale: float | Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Scores over seeds: est, lo, hi, n, method (mean with t), then iqm (with a bootstrap interval
-    from 10 seeds on), sd, min, max, peak (biased: a maximum), final_peak, aulc, collapsed (count,
-    with Wilson's interval of the share), diverged, stopped, failed, running, env_steps,
-    wall_hours and gpu_hours per seed, biased.
+    from 10 seeds on), sd and iqr over seeds, min, max, peak (biased: a maximum), final_peak,
+    drawdown, aulc, collapsed (count, with Wilson's interval of the share), diverged, stopped,
+    failed, running, env_steps, wall_hours and gpu_hours per seed, biased.
 
     `n` counts whole runs and diverged ones. Runs stopped by a scheduler are counted in `stopped`
     and not averaged: they ended at another budget. biased: the row is not of the confirm stage,
@@ -62,7 +64,7 @@ def summarize(
 _COLUMNS = [
     *("est", "lo", "hi", "n", "method"),
     *("iqm", "iqm_lo", "iqm_hi"),
-    *("sd", "min", "max", "peak", "final_peak", "aulc"),
+    *("sd", "iqr", "min", "max", "peak", "final_peak", "drawdown", "aulc"),
     *("collapsed", "collapsed_lo", "collapsed_hi"),
     *("diverged", "stopped", "failed", "running"),
     *("env_steps", "wall_hours", "gpu_hours"),
@@ -87,10 +89,12 @@ def _row(group: pd.DataFrame) -> dict[str, Any]:
         "iqm_lo": lo,
         "iqm_hi": hi,
         "sd": float(values.std(ddof=1)) if n > 1 else math.nan,
+        "iqr": float(np.subtract(*np.quantile(values, [0.75, 0.25]))) if n else math.nan,
         "min": float(values.min()) if n else math.nan,
         "max": float(values.max()) if n else math.nan,
         "peak": _mean(results["peak"]),
         "final_peak": _mean(results["final_peak"]),
+        "drawdown": _mean(results["drawdown"]),
         "aulc": _mean(results["aulc"]),
         "collapsed": collapsed,
         "collapsed_lo": share.lo,
@@ -111,6 +115,7 @@ def _mean(values: pd.Series) -> float:
     return float(found.mean()) if len(found) else math.nan
 
 
+@reads
 def failures(frames: Frames) -> pd.DataFrame:
     """Failed trials: trial_id, arm, stage, task, seed, attempt, epochs_done, epochs, failure_class,
     last_line (of the failure's message) and log_path."""

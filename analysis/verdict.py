@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis import stats
+from analysis import sample_size, stats
 from analysis.cells import place
 
 ALPHA = 0.05
@@ -66,10 +66,12 @@ def seeds_needed(
     Where there are that many already, the true difference is smaller than the margin; then the
     seeds at which the verdict falls if estimate and spread stay as they are.
     """
-    wanted = stats.seeds_for_power(evidence.margin, sd, paired=paired, alpha=alpha)
+    wanted = sample_size.seeds_for_power(evidence.margin, sd, paired=paired, alpha=alpha)
     if wanted > n:
         return wanted
-    return stats.seeds_to_decide(evidence.est, sd, evidence.margin, n, paired=paired, alpha=alpha)
+    return sample_size.seeds_to_decide(
+        evidence.est, sd, evidence.margin, n, paired=paired, alpha=alpha
+    )
 
 
 def number(x: float, *, sign: bool = False) -> str:

@@ -21,7 +21,7 @@ import pandas as pd
 
 import analysis
 from analysis.compare import arm_scores
-from analysis.load import Frames
+from analysis.frames import Frames
 from analysis.stats import mean_interval
 from benchmarks.record import provenance, write
 

@@ -12,8 +12,11 @@ RESULT_READERS = {
     "sweeps.core.store.schema",
     "sweeps.core.store.compact",
     "sweeps.core.store.events",
+    "sweeps.core.store.series",  # what is imported is written as sweeps write it
     "sweeps.core.reference.margins",
     "sweeps.core.reference.published",
+    "sweeps.core.reference.scales",
+    "sweeps.core.reference.shrinkage",
     "sweeps.core.reference.welch",
 }
 

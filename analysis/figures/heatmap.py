@@ -31,7 +31,7 @@ def draw(view: View, task: str) -> Figure:
     whole = rows[rows["status"] != "STOPPED"]
     means = whole.pivot_table(index=ROWS, columns=COLUMNS, values="value", aggfunc="mean")
     means = means.reindex(index=integrators, columns=substeps)
-    figure, axes = panel(height=1.2 + 0.62 * len(integrators))
+    figure, axes = panel(height=1.2 + 0.7 * len(integrators))
     axes.grid(visible=False)
     grid = means.to_numpy(float)
     edges = (np.arange(len(substeps) + 1) - 0.5, np.arange(len(integrators) + 1) - 0.5)
@@ -63,4 +63,4 @@ def _label(mean: float, cell: pd.DataFrame) -> str:
     stopped = int((cell["status"] == "STOPPED").sum())
     text = "" if np.isnan(mean) else f"{number(mean)}\n"
     text += f"n={len(cell) - stopped}"
-    return f"{text} +{stopped} stopped" if stopped else text
+    return f"{text}\n+{stopped} stopped" if stopped else text

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import GREY, colours, markers, panel
 from analysis.figures.view import View, in_places
-from analysis.scores import COLLAPSE
+from analysis.stability import COLLAPSE
 
 
 def panels(view: View) -> list[str]:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.curves import seed_curves
-from analysis.figures.style import COLOURS, GREY, panel, short_numbers
+from analysis.figures.style import COLOURS, GREY, opacity, panel, short_numbers
 from analysis.figures.view import View
 from analysis.scores import DONE
 
@@ -22,6 +22,7 @@ def draw(view: View, task: str) -> Figure:
     rows = rows[rows["task"] == task]
     figure, axes = panel()
     counts = {"whole": 0, "stopped": 0, "other": 0}
+    alpha = opacity(rows["trial_id"].nunique())
     for _, trial in rows.groupby("trial_id"):
         status = trial["status"].iloc[0]
         kind = "whole" if status in DONE else "stopped" if status == "STOPPED" else None
@@ -29,7 +30,7 @@ def draw(view: View, task: str) -> Figure:
         if kind is None:
             style, colour = ":", COLOURS[1]
         counts[kind or "other"] += 1
-        axes.plot(trial["x"], trial["value"], style, color=colour, lw=1.1, alpha=0.8)
+        axes.plot(trial["x"], trial["value"], style, color=colour, lw=1.1, alpha=alpha)
         if kind != "whole":
             last = trial.iloc[-1]
             axes.plot([last["x"]], [last["value"]], "x", color=colour, ms=4)

@@ -51,6 +51,11 @@ def panel(*, width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes
     return figure, axes
 
 
+def opacity(lines: int, most: float = 0.8) -> float:
+    """Of each of so many lines: dozens are seen one by one, thousands as where they are dense."""
+    return float(min(most, max(0.06, 30 / max(lines, 1))))
+
+
 def short_numbers(axis: Axis) -> None:
     """Ticks such as 0.5M and 20k in place of powers of ten."""
     axis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.aggregate import aggregate, performance_profile
 from analysis.cells import in_order
 from analysis.compare import arm_scores
+from analysis.cost import cost
 from analysis.curves import axis_of
-from analysis.load import Frames
+from analysis.frames import Frames
 from analysis.scores import WINDOW, trial_scores, usable
+from sweeps.core.reference.scales import scales
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,38 @@ class View:
         rows = rows[usable(rows) | stopped]
         return rows.merge(self.frames.trials[["trial_id", *params]], on="trial_id")
 
+    @cached_property
+    def aggregates(self) -> pd.DataFrame:
+        """`aggregate` over the tasks; empty for one task, or where one has no scale."""
+        return self._over_tasks(aggregate)
+
+    @cached_property
+    def profiles(self) -> pd.DataFrame:
+        """`performance_profile` over the tasks; empty as `aggregates`."""
+        return self._over_tasks(performance_profile)
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """`cost` of the confirm stage."""
+        return cost(self.frames, score=self.score, window=self.window)
+
+    @property
+    def hours(self) -> str:
+        """The axis of cost: "gpu_hours" where every trial had a GPU, else "wall_hours"."""
+        gpus = self.frames.trials["num_gpus"].fillna(0.0)
+        return "gpu_hours" if len(gpus) and (gpus > 0).all() else "wall_hours"
+
+    @property
+    def hours_label(self) -> str:
+        """The axis of cost, in words."""
+        return "GPU-hours" if self.hours == "gpu_hours" else "wall hours"
+
+    def _over_tasks(self, function: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+        tasks = set(self.confirmed.loc[self.confirmed["counts"], "task"])
+        if len(tasks) < 2 or not tasks <= set(scales()):
+            return pd.DataFrame()
+        return function(self.frames, score=self.score, window=self.window)
+
     @property
     def progress_label(self) -> str:
         """How far runs are, on an axis."""
@@ -63,12 +99,28 @@ def in_places(rows: pd.DataFrame) -> list[str]:
     return [str(name) for _, _, name in sorted(keys, key=lambda key: (key[0], in_order(key[1])))]
 
 
+#: The parts of a report that figures stand in.
+Part = Literal[
+    "comparison",
+    "learning",
+    "together",
+    "stability",
+    "cost",
+    "hyperparameters",
+    "screening",
+    "resources",
+    "timeline",
+]
+
+
 @dataclass(frozen=True)
 class FigureEntry:
     """A kind of figure: one for each of its `panels` (a task or a cell on it, a parameter; none if
-    there is nothing to show)."""
+    there is nothing to show). `part` is the report's that it stands in."""
 
     title: str
     caption: str
     panels: Callable[[View], list[str]]
     draw: Callable[[View, str], Figure]
+    part: Part
+    in_paper: bool = False

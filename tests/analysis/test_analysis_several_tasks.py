@@ -16,7 +16,7 @@ from analysis.checks import warnings_of
 from analysis.figures import FIGURES, View
 from analysis.scores import scale_of
 from flowpwm.envs import ENVS
-from sweeps.core.reference.margins import MAX_RETURNS
+from sweeps.core.reference.scales import scales
 
 WALK_REACH = "walker-stand+reacher-easy"
 
@@ -256,4 +256,5 @@ def test_scales_are_those_of_the_tasks():
     for name, spec in ENVS.items():
         if name != "ant":  # its bound is far beyond what any agent reaches
             assert scale_of(name, None) == spec.return_high, name
-    assert MAX_RETURNS["ant"] < ENVS["ant"].return_high
+    assert set(ENVS) <= set(scales())
+    assert scales()["ant"].one < ENVS["ant"].return_high

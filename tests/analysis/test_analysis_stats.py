@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from analysis import stats
+from analysis import sample_size, stats
 
 # Scipy's result objects are built at run time; nothing here checks their types.
 reference: Any = scipy_stats
@@ -151,42 +151,42 @@ def test_wilson_wants_a_count_within_its_total():
     ],
 )
 def test_seeds_for_power_are_those_of_the_published_table(sd, effect, seeds):
-    assert stats.seeds_for_power(effect, sd, paired=True) == seeds
+    assert sample_size.seeds_for_power(effect, sd, paired=True) == seeds
 
 
 def test_two_independent_arms_need_the_textbook_64_for_half_a_deviation():
-    assert stats.seeds_for_power(0.5, 1.0, paired=False) == 64
+    assert sample_size.seeds_for_power(0.5, 1.0, paired=False) == 64
 
 
 def test_power_is_the_share_of_simulated_experiments_that_find_the_effect():
     rng = np.random.default_rng(3)
     d = rng.normal(1.0, 1.5, (4000, 8))
     share = (reference.ttest_1samp(d, 0, axis=1).pvalue < 0.05).mean()
-    assert stats.power(1.0, 1.5, 8, paired=True) == pytest.approx(share, abs=0.03)
+    assert sample_size.power(1.0, 1.5, 8, paired=True) == pytest.approx(share, abs=0.03)
 
 
 def test_power_of_independent_arms_is_that_of_welchs_test_at_three_seeds():
     # With 2(n - 1) degrees of freedom for every sample the answer would be 0.80.
     a, b = np.random.default_rng(4).normal(size=(2, 20_000, 3)) + np.array([[[3.07]], [[0.0]]])
     share = (reference.ttest_ind(a, b, axis=1, equal_var=False).pvalue < 0.05).mean()
-    assert stats.power(3.07, 1.0, 3, paired=False) == pytest.approx(share, abs=0.015)
+    assert sample_size.power(3.07, 1.0, 3, paired=False) == pytest.approx(share, abs=0.015)
 
 
 def test_a_tiny_effect_needs_very_many_seeds_and_is_found_quickly():
-    n = stats.seeds_for_power(0.001, 1.0, paired=True)
+    n = sample_size.seeds_for_power(0.001, 1.0, paired=True)
     assert n == pytest.approx((1.959964 + 0.841621) ** 2 * 1e6, rel=1e-3)
 
 
 def test_no_effect_is_no_question_for_power():
     with pytest.raises(ValueError, match="effect must be positive"):
-        stats.seeds_for_power(0.0, 1.0, paired=True)
+        sample_size.seeds_for_power(0.0, 1.0, paired=True)
 
 
 @pytest.mark.parametrize("est", [3.0, 0.5])
 @pytest.mark.parametrize("paired", [True, False])
 def test_seeds_to_decide_is_the_first_number_at_which_an_interval_clears(est, paired):
     sd, margin = 6.0, 2.0
-    n = stats.seeds_to_decide(est, sd, margin, 5, paired=paired)
+    n = sample_size.seeds_to_decide(est, sd, margin, 5, paired=paired)
 
     def clears(m: int) -> bool:
         df, se = (m - 1, sd / math.sqrt(m)) if paired else (2 * m - 2, sd * math.sqrt(2 / m))

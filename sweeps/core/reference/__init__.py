@@ -1,1 +1,2 @@
-"""What is known of tasks from elsewhere: scales of scores, published returns, noise over seeds."""
+"""What planning and analysis share: scales of scores, published returns, noise over seeds, and the
+statistics of both."""

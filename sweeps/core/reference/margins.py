@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Where a task's best return is not 1,000; ant has none, PWM reached 9,549 on the one it rebuilds.
-MAX_RETURNS = {"point-mass": 64.0, "ant": 10_000.0}
+from sweeps.core.reference.scales import scales
+
 DEFAULT_MAX_RETURN = 1000.0
 MEAN_MARGIN = 0.05
 SCALE_MARGIN = 0.01
@@ -11,7 +11,8 @@ SCALE_MARGIN = 0.01
 
 def max_return(task: str) -> float:
     """What a perfect policy can reach on `task`: the unit of margins and floors."""
-    return MAX_RETURNS.get(task, DEFAULT_MAX_RETURN)
+    scale = scales().get(task)
+    return DEFAULT_MAX_RETURN if scale is None else scale.one
 
 
 def margin_of(mean: float, scale: float, share: float = MEAN_MARGIN) -> float:

@@ -30,6 +30,12 @@ class PublishedRange:
         below = self.low - mean > margin_of(self.low, max_return(self.task))
         return below or mean - self.high > margin_of(self.high, max_return(self.task))
 
+    def doubt(self, mean: float) -> str:
+        """What a mean return outside of the range makes one ask."""
+        if mean < self.low:
+            return "what beats it may beat a weak baseline"
+        return "are its returns counted as others count them?"
+
     def __str__(self) -> str:
         where = "offline" if self.env_steps is None else f"at {self.env_steps:,} env steps"
         return f"{self.low:.4g} to {self.high:.4g} {where}"

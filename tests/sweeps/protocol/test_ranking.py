@@ -2,7 +2,8 @@
 
 import pytest
 
-from sweeps.core.protocol.ranking import rank, shrunk
+from sweeps.core.protocol.ranking import rank
+from sweeps.core.reference.shrinkage import shrunk
 from sweeps.core.store.state import TrialRecord
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats import seeds_for_power
+from analysis.sample_size import seeds_for_power
 from sweeps.core.reference.welch import detectable, power, seeds_to_detect
 
 

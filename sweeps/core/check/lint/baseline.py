@@ -23,13 +23,8 @@ def findings(sweep: Sweep, checked: Checked, earlier: Sequence[EarlierRun]) -> I
         published = published_range(task, online=plan.config.mode == "online", env_steps=steps)
         if published is None or not published.outside(mean):
             continue
-        meaning = (
-            "what beats it may beat a weak baseline"
-            if mean < published.low
-            else "are its returns counted as others count them?"
-        )
         yield Finding(
             "baseline",
             f"{sweep.baseline} reached {mean:.4g} on {task} in {len(trials)} earlier trials "
-            f"({trials[0].run}), published are {published}: {meaning}",
+            f"({trials[0].run}), published are {published}: {published.doubt(mean)}",
         )

@@ -1,0 +1,1 @@
+"""Logs and hand-kept tables from before there were sweeps, as the results folder of a sweep."""
