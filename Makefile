@@ -1,5 +1,6 @@
 # make sweep [ARGS="--dry-run"]   the flow-matching sweep against the MLP baseline
-# make test  [ARGS="tests/sweeps"] the tests of every change, with coverage
+# make test  [ARGS="tests/sweeps"] the tests of every change
+# make coverage                    the same, and how much of the code they run
 # make test-faults                 all tests that kill, fill and damage, an hour and more
 # make soak  [ARGS="--minutes 5"]  a sweep under faults at random
 # make lint                        format, lint and types
@@ -12,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 BIN := .venv/bin
 STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: sweep test test-faults soak lint
+.PHONY: sweep test coverage test-faults soak lint
 .DELETE_ON_ERROR:
 
 sweep: $(STAMP)
@@ -20,8 +21,10 @@ sweep: $(STAMP)
 
 # Two files at a time, of which one at most starts Ray (tests/conftest.py).
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile \
-		--cov --cov-report=term $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
+
+coverage: $(STAMP)
+	$(MAKE) test ARGS="--cov --cov-report=term $(ARGS)"
 
 test-faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "fault or long" $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.figures.style import GREY, GRID, colours
-from analysis.figures.view import View
+from analysis.figures.view import View, cell_panels, of_cell
 
 _TITLES = {
     "iqm": "IQM",
@@ -13,19 +13,16 @@ _TITLES = {
     "median": "median",
     "optimality_gap": "optimality gap\n(less is better)",
 }
-EVERYWHERE = "all tasks"
 
 
 def panels(view: View) -> list[str]:
     """The cells of a sweep of several tasks."""
-    table = view.aggregates
-    return [] if table.empty else [str(cell) or EVERYWHERE for cell in table["cell"].unique()]
+    return cell_panels(view.aggregates)
 
 
 def draw(view: View, name: str) -> Figure:
     """One column a statistic, one line an arm."""
-    cell = "" if name == EVERYWHERE else name
-    table = view.aggregates[view.aggregates["cell"] == cell]
+    table = of_cell(view.aggregates, name)
     labels = sorted(table["label"].unique())
     figure = Figure(figsize=(6.4, 1.3 + 0.42 * len(labels)), layout="constrained")
     colour = colours(view.confirmed["label"])

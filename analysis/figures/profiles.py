@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analysis.figures.aggregates import EVERYWHERE
 from analysis.figures.style import colours, panel
-from analysis.figures.view import View
+from analysis.figures.view import EVERYWHERE, View, cell_panels, of_cell
 
 
 def panels(view: View) -> list[str]:
     """The cells of a sweep of several tasks."""
-    table = view.profiles
-    return [] if table.empty else [str(cell) or EVERYWHERE for cell in table["cell"].unique()]
+    return cell_panels(view.profiles)
 
 
 def draw(view: View, name: str) -> Figure:
     """A step line an arm with its pointwise interval."""
-    cell = "" if name == EVERYWHERE else name
-    table = view.profiles[view.profiles["cell"] == cell]
+    table = of_cell(view.profiles, name)
     colour = colours(view.confirmed["label"])
     figure, axes = panel()
     for key, rows in table.groupby("label"):

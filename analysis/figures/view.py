@@ -113,6 +113,20 @@ Part = Literal[
 ]
 
 
+#: The panel of a sweep that has no cells.
+EVERYWHERE = "all tasks"
+
+
+def cell_panels(table: pd.DataFrame) -> list[str]:
+    """A panel for every cell of a table."""
+    return [] if table.empty else [str(cell) or EVERYWHERE for cell in table["cell"].unique()]
+
+
+def of_cell(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of a panel that `cell_panels` named."""
+    return table[table["cell"] == ("" if name == EVERYWHERE else name)]
+
+
 @dataclass(frozen=True)
 class FigureEntry:
     """A kind of figure: one for each of its `panels` (a task or a cell on it, a parameter; none if

@@ -14,6 +14,9 @@ from analysis.figures import FIGURES, View
 from analysis.paper import COLUMN, fit_column, tabular
 from tests.analysis.conftest import PHASE3, Finished
 
+#: The module, which the function of its name hides.
+paper_module = sys.modules["analysis.paper"]
+
 
 def test_curves_are_written_as_tdmpc2_keeps_them(phase3: Finished, tmp_path) -> None:
     frames = phase3.frames()
@@ -56,12 +59,17 @@ def test_the_card_holds_a_model_index(phase3: Finished, tmp_path) -> None:
     assert "flow is worse than mlp" in body or "flow against mlp" in body
 
 
-def test_a_paper_gets_tables_figures_and_a_checklist(phase3: Finished, tmp_path) -> None:
+def test_a_paper_gets_tables_figures_and_a_checklist(
+    phase3: Finished, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frames = phase3.frames()
+    drawn = {name: FIGURES[name] for name in ("differences", "learning_curves", "timeline")}
+    monkeypatch.setattr(paper_module, "FIGURES", drawn)  # fonts make every file slow
     analysis.report(frames, tmp_path / "report.html", paper=tmp_path / "paper")
     names = {path.name for path in (tmp_path / "paper").iterdir()}
     assert {"comparison.tex", "aggregates.tex", "costs.tex", "checklist.md"} <= names
     assert {"differences-all-tasks.pdf", "learning_curves-walker-stand.pdf"} <= names
+    assert not any(name.startswith("timeline") for name in names)  # it is in no paper
     text = (tmp_path / "paper" / "comparison.tex").read_text()
     rows = [line for line in text.splitlines() if line.endswith("\\\\")]
     assert len(rows) == 4 and all(row.count(" & ") == rows[0].count(" & ") for row in rows)

@@ -95,7 +95,7 @@ def test_a_lost_node_costs_no_row_and_a_late_one_is_used(
         nodes.kill_raylet(doomed)
         killed = time.monotonic()
         late = nodes.add()
-        sweep.wait_for(lambda: state_of(sweep.folder).trials[hit.trial_id].attempt == 2, 90)
+        sweep.wait_for(lambda: state_of(sweep.folder).trials[hit.trial_id].attempt >= 2, 90)
     print(f"running again after {time.monotonic() - killed:.1f} s")
     assert sweep.end(400) == ExitCode.OK, sweep.text
 
@@ -105,13 +105,14 @@ def test_a_lost_node_costs_no_row_and_a_late_one_is_used(
     assert late.node_id in {t.node_id for t in trials.values()}
     assert [t.failures for t in trials.values()] == [[]] * 2
     paused = [e for e in read_events(sweep.folder) if e["event"] == "interrupted"]
-    assert [(e["trial_id"], e["cause"]) for e in paused] == [(hit.trial_id, "node")]
+    # Twice, where Ray placed it once more on the node of whose end it had not heard yet.
+    assert {(e["trial_id"], e["cause"]) for e in paused} == {(hit.trial_id, "node")}
     assert "was lost; goes on from its last checkpoint" in paused[0]["message"]
     raw = read_series(sweep.folder, "reports")
     first = min(
         row["epoch"]
         for row in raw.to_pylist()
-        if (row["trial_id"], row["attempt"]) == (hit.trial_id, 2)
+        if row["trial_id"] == hit.trial_id and row["attempt"] >= 2
     )
     assert first > 2  # it did not begin again
 
@@ -177,6 +178,7 @@ def free_port() -> int:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a process other mounts")
+@pytest.mark.long
 def test_a_node_with_another_folder_or_other_versions_is_named_before_anything_runs(
     tmp_path: Path,
     nodes: Nodes,  # noqa: F811
