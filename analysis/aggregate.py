@@ -20,7 +20,7 @@ from analysis.compare import arm_scores
 from analysis.frames import Frames
 from analysis.load import reads
 from analysis.names import InputError, check, unknown
-from analysis.scores import WINDOW
+from analysis.scores import RETURNS, WINDOW
 from analysis.strata import Strata, strata_of
 from sweeps.core.reference import scales
 from sweeps.core.reference.scales import Scale
@@ -191,11 +191,10 @@ def _cells(
     frames: Frames, by: str, normalize: Scales | None, options: Mapping[str, Any]
 ) -> Iterator[_Cell]:
     scores = _results(frames, by, options)
+    known = {t: _scale_of(t, normalize, options["score"]) for t in scores["task"].unique()}
     z = [
-        (value - scale.zero) / (scale.one - scale.zero)
-        for value, scale in zip(
-            scores["value"], (_scale_of(task, normalize) for task in scores["task"]), strict=True
-        )
+        (value - known[task].zero) / (known[task].one - known[task].zero)
+        for task, value in zip(scores["task"], scores["value"], strict=True)
     ]
     scores = scores.assign(z=np.asarray(z, float))
     for name in sorted(scores["axes"].unique(), key=in_order):
@@ -218,11 +217,14 @@ def _shared(rows: pd.DataFrame, by: str, groups: Collection[str]) -> pd.DataFram
     return rows[rows["run_task"].isin(having.index[having == len(groups)])]
 
 
-def _scale_of(task: str, normalize: Scales | None) -> Scale:
-    given = (normalize or {}).get(task, scales.scales().get(task))
+def _scale_of(task: str, normalize: Scales | None, score: str) -> Scale:
+    known = scales.scales().get(task) if score in RETURNS else None
+    if score == "success":
+        known = Scale(0.0, 1.0)
+    given = (normalize or {}).get(task, known)
     if given is None:
         raise InputError(
-            f"what counts as a full score on {task!r} is not known; "
+            f"what counts as a full {score!r} on {task!r} is not known; "
             f"give normalize={{{task!r}: (zero, one)}}"
         )
     zero, one = (0.0, float(given)) if isinstance(given, (int, float)) else map(float, given)

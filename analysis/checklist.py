@@ -19,6 +19,7 @@ from analysis.frames import Frames
 from analysis.load import reads
 from analysis.verdict import number
 
+_IMPORTED = "imported from logs, which do not tell"
 COLUMNS = ["question", "answer", "evidence"]
 _Answer = tuple[str, str, str]
 
@@ -66,6 +67,8 @@ def _stage_seeds(frames: Frames) -> dict[str, set[int]]:
 
 def _separate_seeds(frames: Frames) -> _Answer:
     question = "Are the seeds for tuning and for testing separate?"
+    if frames.spec.get("imported"):
+        return question, "unknown", _IMPORTED
     seeds = _stage_seeds(frames)
     tests, tuned = seeds.pop("confirm", set()), set().union(*seeds.values()) if seeds else set()
     if not tests:
@@ -82,7 +85,7 @@ def _separate_seeds(frames: Frames) -> _Answer:
 def _untouched_tests(frames: Frames) -> _Answer:
     question = "Was the choice made before the test seeds were looked at?"
     if frames.spec.get("imported"):
-        return question, "unknown", "imported from logs"
+        return question, "unknown", _IMPORTED
     if frames.extensions:
         return question, "no", f"the sweep was extended {len(frames.extensions)} times"
     if len(frames.winners) > 1:
@@ -117,12 +120,15 @@ def _budget(frames: Frames) -> _Answer:
 
 def _objective(frames: Frames) -> _Answer:
     protocols = sorted(str(p) for p in frames.evals["protocol"].dropna().unique())
-    text = "mean of the last 5 evaluations of return_mean (deterministic policy)"
+    text = "mean of the last 5 evaluations of return_mean"
+    text += "" if frames.spec.get("imported") else " (deterministic policy)"
     return "What was optimised?", "stated", f"{text}; protocols {', '.join(protocols) or 'unknown'}"
 
 
 def _baseline(frames: Frames) -> _Answer:
     question = "Was the baseline tuned as much as the candidate?"
+    if frames.spec.get("imported"):
+        return question, "unknown", _IMPORTED
     base = frames.spec.get("baseline")
     tuned = frames.trials[frames.trials["stage"].isin(["screen", "select"])]
     if tuned.empty:

@@ -15,7 +15,7 @@ from analysis.compare import arm_scores
 from analysis.frames import Frames
 from analysis.load import reads
 from analysis.names import InputError, check
-from analysis.scores import WINDOW, scale_of
+from analysis.scores import RETURNS, WINDOW, known_scale
 from sweeps.core.reference.shrinkage import shrunk
 
 STAGES = ("select", "screen")
@@ -47,14 +47,16 @@ def select(
     Raises:
         InputError: unknown score or stage, k below 1.
     """
-    if k < 1:
-        raise InputError(f"k must be at least 1, got {k}")
+    if not isinstance(k, int) or k < 1:
+        raise InputError(f"k must be at least 1, a whole number, got {k}")
+    if score not in (*RETURNS, "success"):
+        raise InputError(f"select ranks by what more is better of, and {score!r} may not be that")
     stage = stage or _latest(frames)
     check("stage", stage, STAGES)
     scores = arm_scores(frames, stage=stage, score=score, window=window)
     one = scores["task"].nunique() < 2
     share = [
-        value if one else value / scale_of(task, None)
+        value if one else value / known_scale(task, None, score)
         for task, value in zip(scores["task"], scores["value"], strict=True)
     ]
     scores = scores.assign(share=share)

@@ -24,7 +24,7 @@ from analysis.cells import in_order, place, placed
 from analysis.frames import Frames
 from analysis.load import reads
 from analysis.names import InputError, check, unknown
-from analysis.scores import WINDOW, scale_of, trial_scores, usable
+from analysis.scores import WINDOW, known_scale, trial_scores, usable
 from analysis.verdict import ALPHA, Evidence, judge, seeds_needed
 from sweeps.core.reference.margins import MEAN_MARGIN, margin_of
 
@@ -91,8 +91,8 @@ def compare(
     """
     check("pair", pair, PAIRINGS)
     check("correction", correction, CORRECTIONS)
-    if margin < 0:
-        raise InputError(f"margin must not be negative, got {margin}")
+    if not 0 <= margin < math.inf:
+        raise InputError(f"margin must be a share of at least 0, got {margin}")
     scores = arm_scores(frames, score=score, at=at, window=window, stage=stage, scale=scale)
     if scores.empty:
         return pd.DataFrame(columns=COLUMNS)
@@ -103,7 +103,7 @@ def compare(
     rows: list[dict[str, Any]] = []
     for (task, cell), group in in_cells(scores):
         _check_single(base, group)
-        top = scale_of(task, scale)
+        top = known_scale(task, scale, score)
         b = group[(group["label"] == base) | (group["arm"] == base)]
         for label in sorted(group.loc[group["arm"].isin(others), "label"].unique()):
             c = group[group["label"] == label]
@@ -176,8 +176,11 @@ def choose_arms(
     # A sweep's own baseline may not have been planned yet while the candidate is at work.
     if arm is None and base != frames.spec.get("baseline"):
         raise unknown("baseline", base, arms)
+    candidates = [candidates] if isinstance(candidates, str) else candidates
     for name in candidates or ():
         check("candidate", name, arms)
+        if name in (base, arm):
+            raise InputError(f"{name!r} is the baseline and cannot be its own candidate")
     return base, [a for a in (candidates or arms) if a != arm]
 
 
@@ -198,6 +201,8 @@ def _difference(
     xs, ys = known_c["value"].to_numpy(float), known_b["value"].to_numpy(float)
     pairs = known_c[["seed", "value"]].merge(known_b[["seed", "value"]], on="seed")
     px, py = pairs["value_x"].to_numpy(float), pairs["value_y"].to_numpy(float)
+    if paired and (known_c["seed"].duplicated().any() or known_b["seed"].duplicated().any()):
+        raise InputError(f"a seed ran twice on {c['task'].iloc[0]}: use pair='welch'")
     if paired and len(xs) and len(ys) and not len(pairs):
         raise InputError(f"no seed is in both arms on {c['task'].iloc[0]}: use pair='welch'")
     by_pairs, by_welch = stats.paired_difference(px, py), stats.welch_difference(xs, ys)

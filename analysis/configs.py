@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames import Frames
+from analysis.load import reads
 
 NOT_CONFIG = ("seed",)
 
@@ -24,6 +25,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@reads
 def config_frame(frames: Frames, *, stage: str = "confirm") -> pd.DataFrame:
     """Every configuration of a stage: task, arm, config_id, trials, parameters, nfe, config (flat).
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from analysis.compare import in_cells, labels
 from analysis.frames import Frames
 from analysis.load import reads
 from analysis.names import InputError, check
-from analysis.scores import DONE, WINDOW, points, scale_of, smoothed
+from analysis.scores import DONE, WINDOW, check_window, known_scale, points, smoothed
 from analysis.stats import Estimate
 from analysis.verdict import number
 
@@ -46,6 +46,7 @@ def cost(
     window: int = WINDOW,
     stage: str = "confirm",
     price: float | None = None,
+    scale: float | Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """A row a (task, cell, label, quantity) of whole runs: unit, est, lo, hi, n, method.
 
@@ -64,6 +65,7 @@ def cost(
         raise InputError(f"threshold must be above 0, got {threshold}")
     if price is not None and price < 0:
         raise InputError(f"price must not be negative, got {price}")
+    check_window(window)
     rows = points(frames, score)
     if len(frames.trials):
         check("stage", stage, {*frames.trials["stage"], "confirm"})
@@ -74,7 +76,7 @@ def cost(
         runs = [_Run(trial, window) for _, trial in group.groupby("trial_id", sort=True)]
         for label in sorted({run.label for run in runs}):
             ours = [run for run in runs if run.label == label]
-            wanted = threshold * scale_of(task, None)
+            wanted = threshold * known_scale(task, scale, score)
             for quantity, unit, estimate in _quantities(ours, runs, wanted, frames, price):
                 about = {"task": task, "cell": cell, "label": label}
                 told = {"quantity": quantity, "unit": unit} | dataclasses.asdict(estimate)

@@ -36,6 +36,7 @@ def export(
         InputError: an unknown format.
         OSError: `out` cannot be written.
     """
+    formats = [formats] if isinstance(formats, str) else formats
     names = list(FORMATS) if formats is None else list(formats)
     for name in names:
         check("format", name, FORMATS)

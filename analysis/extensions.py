@@ -10,12 +10,14 @@ and is told together with the looks that were had.
 from __future__ import annotations
 
 from analysis.frames import SUPERSEDED, Frames
+from analysis.load import reads
 from analysis.verdict import ALPHA
 from sweeps.core.store.events import Extension
 
 _SEEDS = "confirm.seeds"
 
 
+@reads
 def looks(frames: Frames) -> list[str]:
     """A sentence for every way in which a look at results may have shaped the verdict."""
     seen = [extension for extension in frames.extensions if extension.scored]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -13,9 +14,11 @@ def place_of(frames: Frames, out: str | Path | None, name: str) -> Path:
     """`out`, or else the file `name` in the sweep's folder.
 
     Raises:
-        InputError: there are several sweeps, and nothing says where the file should go.
+        InputError: `out` is a folder, or there are several sweeps and no `out`.
     """
     if out is not None:
+        if Path(out).is_dir():
+            raise InputError(f"{out} is a folder; give the file, as {Path(out) / name}")
         return Path(out)
     if frames.members:
         raise InputError(f"{frames.name}: say where {name} should go")
@@ -29,6 +32,11 @@ def write(path: Path, text: str) -> Path:
         OSError: it cannot be written.
     """
     temp = path.with_name(f".{path.name}.tmp")
-    temp.write_text(text, encoding="utf-8")
-    os.replace(temp, path)
+    try:
+        temp.write_text(text, encoding="utf-8")
+        os.replace(temp, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temp.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return path

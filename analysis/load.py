@@ -56,6 +56,8 @@ def load(
     Raises:
         InputError: no such folder, not a sweep, an unknown column or trial, a bad query.
     """
+    columns = [columns] if isinstance(columns, str) else columns
+    trials = [trials] if isinstance(trials, str) else trials
     if not isinstance(path, (str, Path)):
         if not path:
             raise InputError("no path to read")

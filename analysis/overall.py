@@ -26,7 +26,7 @@ from analysis.compare import (
 )
 from analysis.frames import Frames
 from analysis.load import reads
-from analysis.scores import WINDOW, scale_of
+from analysis.scores import WINDOW, known_scale
 from analysis.standings import ALONE, is_alone
 from analysis.verdict import headlines, overall_sentence
 from sweeps.core.reference.margins import MEAN_MARGIN, margin_of
@@ -66,7 +66,8 @@ def overall(
     if scores.empty or scores["task"].nunique() < 2:
         return pd.DataFrame(columns=OVERALL)
     base, others = choose_arms(frames, scores, baseline, candidates)
-    scales = scores["task"].map({task: scale_of(task, scale) for task in scores["task"].unique()})
+    tasks = scores["task"].unique()
+    scales = scores["task"].map({task: known_scale(str(task), scale, score) for task in tasks})
     scores = scores.assign(share=scores["value"] / scales)
     paired = is_paired(frames, pair)
     rows: list[dict[str, Any]] = []

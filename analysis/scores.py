@@ -5,6 +5,7 @@ The smoothed curve at an evaluation is the mean of the last `window` evaluations
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,6 +20,8 @@ from sweeps.core.reference.margins import max_return
 from sweeps.core.store.schema import DONE_STATUSES, EVALS, SCORE_WINDOW
 
 WINDOW = SCORE_WINDOW
+#: Scores in the unit of a task's returns.
+RETURNS = ("return_mean", "return_median", "return_iqm")
 DONE = DONE_STATUSES
 
 _KEYS = ["trial_id", "task", "epoch", "env_steps", "wall_time_s"]
@@ -38,15 +41,46 @@ _TRIAL = [
 ]
 
 
-def scale_of(task: str, scale: float | Mapping[str, float] | None) -> float:
-    """What a perfect policy can reach on `task`: the unit of margins and floors."""
+def scale_of(
+    task: str, scale: float | Mapping[str, float] | None, score: str = "return_mean"
+) -> float:
+    """The best possible score on `task`, the unit of margins and floors; NaN where none is known.
+
+    Raises:
+        InputError: `scale` does not have the task, or is not above 0.
+    """
     if scale is None:
-        return max_return(task)
+        if score in RETURNS:
+            return max_return(task)
+        return 1.0 if score == "success" else math.nan
     if isinstance(scale, Mapping):
         if task not in scale:
             raise unknown("task in scale", task, scale)
-        return float(scale[task])
+        scale = scale[task]
+    if not 0 < float(scale) < math.inf:
+        raise InputError(f"scale must be above 0, got {scale}")
     return float(scale)
+
+
+def known_scale(task: str, scale: float | Mapping[str, float] | None, score: str) -> float:
+    """As `scale_of`.
+
+    Raises:
+        InputError: as well where none is known: of such a score more may be worse.
+    """
+    top = scale_of(task, scale, score)
+    if math.isnan(top):
+        raise InputError(
+            f"what the best possible {score!r} is on {task!r} is not known; give scale, if more of "
+            "it is better"
+        )
+    return top
+
+
+def check_window(window: object) -> None:
+    """Raise InputError where no mean is over so many evaluations."""
+    if not isinstance(window, int) or window < 1:
+        raise InputError(f"window must be at least 1, a whole number, got {window!r}")
 
 
 def score_columns(frames: Frames) -> list[str]:
@@ -120,18 +154,20 @@ def trial_scores(
     policy that does nothing); None leaves it missing.
 
     Raises:
-        InputError: unknown score or `at`, window below 1.
+        InputError: unknown score, `at` that is unknown or beyond every run, a wrong window, a
+            wrong scale.
     """
-    if window < 1:
-        raise InputError(f"window must be at least 1, got {window}")
+    check_window(window)
     known = ("final", "peak", "aulc")
     if isinstance(at, str) and at not in known:
         raise unknown("at", at, [*known, "<env steps>"])
     rows = points(frames, score)
     if not isinstance(at, str):
+        _check_budget(at, rows)
         rows = rows[rows["progress"] <= at]
     curves = [
-        {"trial_id": trial_id, "task": task} | _curve(group, window, scale_of(str(task), scale))
+        {"trial_id": trial_id, "task": task}
+        | _curve(group, window, scale_of(str(task), scale, score))
         for (trial_id, task), group in rows.groupby(["trial_id", "task"], sort=False)
     ]
     columns = [
@@ -151,6 +187,13 @@ def trial_scores(
     if diverged is not None:
         out.loc[out["diverged"], ["value", "final"]] = diverged
     return out.drop(columns="bad")
+
+
+def _check_budget(at: float, rows: pd.DataFrame) -> None:
+    if not at > 0:
+        raise InputError(f"at must be above 0, got {at}")
+    if len(rows) and at > (most := float(rows["progress"].max())):
+        raise InputError(f"at {at:,.0f} is beyond the longest run, which has {most:,.0f}")
 
 
 def _without_scores(frames: Frames, found: pd.DataFrame) -> pd.DataFrame:

@@ -23,9 +23,14 @@ def joined(parts: Sequence[Frames]) -> Frames:
     counts, with a warning: the same seed gives the same run. What the sweeps do not agree on is not
     in `spec`.
     """
+    parts = list({part.path: part for part in parts}.values())  # one that is named twice is one
     if len(parts) == 1:
         return parts[0]
-    named = [_named(part) for part in parts]
+    home = Path(os.path.commonpath([part.path for part in parts]))
+    names = [part.name for part in parts]
+    if len(set(names)) < len(names):
+        names = [part.path.relative_to(home).as_posix() for part in parts]
+    named = [_named(part, name) for part, name in zip(parts, names, strict=True)]
     trials = pd.concat([part.trials for part in named], ignore_index=True)
     trials = trials.iloc[_distinct(trials)].reset_index(drop=True)
     kept = set(trials["trial_id"])
@@ -39,22 +44,22 @@ def joined(parts: Sequence[Frames]) -> Frames:
         reports=rows([part.reports for part in named]),
         evals=rows([part.evals for part in named]),
         events=pd.concat([part.events for part in named], ignore_index=True),
-        path=Path(os.path.commonpath([part.path for part in parts])),
+        path=home,
         spec=_agreed([dict(part.spec) for part in parts]),
         finished=all(part.finished for part in parts),
         extensions=[extension for part in parts for extension in part.extensions],
         winners=list(dict.fromkeys(winner for part in parts for winner in part.winners)),
-        members=[part.name for part in parts],
+        members=names,
     )
 
 
-def _named(part: Frames) -> Frames:
+def _named(part: Frames, name: str) -> Frames:
     def named(table: pd.DataFrame) -> pd.DataFrame:
-        return table.assign(trial_id=part.name + "/" + table["trial_id"])
+        return table.assign(trial_id=name + "/" + table["trial_id"])
 
     return replace(
         part,
-        trials=named(part.trials).assign(sweep=part.name),
+        trials=named(part.trials).assign(sweep=name),
         reports=named(part.reports),
         evals=named(part.evals),
         events=named(part.events),

@@ -6,12 +6,14 @@ import pandas as pd
 
 from analysis.cells import by_config
 from analysis.frames import Frames
+from analysis.load import reads
 from analysis.summarize import summarize
 from analysis.verdict import MANY, interval, number
 
 ALONE = "One arm: nothing is compared."
 
 
+@reads
 def standings(frames: Frames, most: int = MANY) -> list[str]:
     """A line for each configuration of the confirm stage that has a result, at most `most`."""
     table = summarize(frames)
@@ -37,6 +39,7 @@ def _standing(row: pd.Series, at: str) -> str:
     )
 
 
+@reads
 def is_alone(frames: Frames) -> bool:
     """Whether the sweep has one arm, so that nothing is compared."""
     return len(frames.spec.get("arms", ())) == 1

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Frames
-from analysis.load import load_heard
+from analysis.load import Source, load_heard
 from analysis.scores import DONE
+from analysis.several import joined
 from analysis.summarize import last_line
 from sweeps.core.store.events import driver_of
 from sweeps.core.store.schema import STATUSES
@@ -27,7 +28,7 @@ FEWEST_EPOCHS = 10
 _STAGES = {"screen": 0, "select": 1, "confirm": 2}
 
 
-def status(sweep: Frames | str | Path, *, now: datetime | None = None) -> pd.DataFrame:
+def status(sweep: Source, *, now: datetime | None = None) -> pd.DataFrame:
     """One row a trial, those at work first: trial_id, stage, arm, task, seed, status, attempt,
     epochs_done, epochs, progress (0..1), score, elapsed_s, remaining_s, due_at,
     memory_request_bytes, host_memory_peak_bytes, remark.
@@ -67,7 +68,7 @@ def status(sweep: Frames | str | Path, *, now: datetime | None = None) -> pd.Dat
     return table.iloc[np.lexsort((stages, order))].reset_index(drop=True)
 
 
-def counts(sweep: Frames | str | Path) -> pd.DataFrame:
+def counts(sweep: Source) -> pd.DataFrame:
     """One row a stage and one for "all": trials, waiting, running, done, stopped, failed,
     cancelled, progress (share of all epochs; a trial that ended has none left), remaining_s
     (of the trials now planned, at the present number at a time; "all" counts those of later stages
@@ -107,9 +108,13 @@ def unplanned(frames: Frames) -> int:
     return sum(max(0, asked[stage] - planned[stage]) for stage in asked.keys() - over)
 
 
-def read(sweep: Frames | str | Path) -> Frames:
-    """The sweep with no more than a status needs."""
-    return sweep if isinstance(sweep, Frames) else load_heard(sweep)
+def read(sweep: Source) -> Frames:
+    """The sweep, or several as one, with no more than a status needs."""
+    if isinstance(sweep, Frames):
+        return sweep
+    if isinstance(sweep, (str, Path)):
+        return load_heard(sweep)
+    return joined([load_heard(path) for path in sweep])
 
 
 def _count(stage: str, rows: pd.DataFrame, to_come: int = 0) -> dict[str, object]:

@@ -63,7 +63,7 @@ class View:
     @cached_property
     def costs(self) -> pd.DataFrame:
         """`cost` of the confirm stage."""
-        return cost(self.frames, score=self.score, window=self.window)
+        return cost(self.frames, score=self.score, window=self.window, scale=self.scale)
 
     @property
     def hours(self) -> str:

@@ -6,6 +6,8 @@ import dataclasses
 import math
 import re
 import tempfile
+import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -59,7 +61,11 @@ def import_logs(
     check("pattern", pattern, PATTERNS)
     given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     files = list(dict.fromkeys(_files(given)))
-    logs = [read_pwm_log(path) for path in files if path.suffix in LOGS]
+    logs = [
+        log
+        for path in files
+        if path.suffix in LOGS and _is_log(log := read_pwm_log(path), asked=path in given)
+    ]
     entries = [entry for path in files if path.suffix in TABLES for entry in read_registry(path)]
     if not logs and not entries:
         raise InputError(f"nothing to import in {', '.join(map(str, given)) or 'no path'}")
@@ -93,6 +99,14 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             raise InputError(f"{path}: not a log ({', '.join(LOGS)}) nor a Markdown table")
         else:
             yield path
+
+
+def _is_log(log: PwmLog, *, asked: bool) -> bool:
+    """Whether a file of a folder is of a training; one that was asked for by its name is."""
+    if asked or log.job_id or log.attempts or log.failure_class:
+        return True
+    warnings.warn(f"{log.path.name}: no line of a training; left out", stacklevel=3)
+    return False
 
 
 def _write(folder: Path, logs: list[PwmLog], entries: list[Entry], task: str | None) -> Path:
@@ -158,7 +172,7 @@ def _log_trial(
         arm=arm,
         stage="confirm",
         config_id=f"{log.size or 'size'}-{log.variant or arm}",
-        seed=0 if seed is None else int(seed),
+        seed=_unknown_seed(log.path.read_bytes()) if seed is None else int(seed),
         task=fields.get("task", task) if log.several_tasks else task,
         config={"task": task, "epochs": log.epochs, "variant": log.variant, "size": log.size},
         params=params,
@@ -194,6 +208,12 @@ def _log_trial(
         events.append("note", trial_id, text=text)
     for entry in told:
         events.append("note", trial_id, text=_kept(entry))
+
+
+def _unknown_seed(what: bytes) -> int:
+    """A number below 0 in the place of a seed that nobody wrote down: it pairs with none, and the
+    same log that is imported twice has the same."""
+    return -1 - zlib.crc32(what) % 1_000_000
 
 
 def _arm(log: PwmLog) -> tuple[str, dict[str, Any]]:
@@ -257,7 +277,7 @@ def _registry_trial(events: EventLog, trial_id: str, entry: Entry, task: str | N
         arm="flow" if "flow" in name.lower() else "mlp",
         stage="confirm",
         config_id=re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-") or trial_id,
-        seed=0 if seed is None else int(seed),
+        seed=_unknown_seed(_kept(entry).encode()) if seed is None else int(seed),
         task=fields.get("task", task or SINGLE_TASK),
         config={"epochs": int(_number(fields.get("epochs", "")) or 0)},
         params={},
@@ -289,6 +309,7 @@ def _disagreements(log: PwmLog, told: list[Entry]) -> list[str]:
             lines.append(f"the registry says {said}, the log {log.status} at epoch {reached}")
         elif "FAILED" in entry.statuses and log.status == "completed":
             lines.append("the registry says FAILED, the log that it reached its end")
+        lines += _other_figures(log, entry)
     finals = {text for entry in told if (text := entry.fields.get("final"))}
     returns = returns_of(log)
     last = [value for _, value in sorted(returns[-1].items())][-10:] if returns else []
@@ -297,6 +318,21 @@ def _disagreements(log: PwmLog, told: list[Entry]) -> list[str]:
         if abs(number - mean) > SAME * max(abs(number), abs(mean), 1.0):
             lines.append(f"the registry says a final score of {number:g}, the log {mean:g}")
     return [f"{CONTRADICTION}{line}" for line in dict.fromkeys(lines)]
+
+
+def _other_figures(log: PwmLog, entry: Entry) -> Iterator[str]:
+    """Where a row of the registry has another seed, length or peak than the log."""
+    returns = [value for attempt in returns_of(log) for value in attempt.values()]
+    for name, own in (
+        ("seed", log.seed),
+        ("epochs", log.epochs or None),
+        ("peak", max(returns, default=None)),
+    ):
+        said = _number(entry.fields.get(name, ""))
+        if said is None or own is None:
+            continue
+        if abs(said - own) > (SAME * max(abs(said), abs(own)) if name == "peak" else 0.0):
+            yield f"the registry says {name} {said:g}, the log {own:g}"
 
 
 def _in_itself(told: list[Entry]) -> Iterator[str]:

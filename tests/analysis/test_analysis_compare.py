@@ -250,8 +250,8 @@ def test_a_baseline_that_is_not_planned_yet_gives_an_empty_table(new_sweep):
         ({"pair": "yes"}, "unknown pair 'yes'; known: auto, paired, welch"),
         ({"stage": "confrm"}, "unknown stage 'confrm'; did you mean 'confirm'"),
         ({"correction": "x"}, "unknown correction 'x'"),
-        ({"window": 0}, "window must be at least 1, got 0"),
-        ({"margin": -1.0}, "margin must not be negative"),
+        ({"window": 0}, "window must be at least 1, a whole number, got 0"),
+        ({"margin": -1.0}, "margin must be a share of at least 0"),
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(phase3, options, message):
