@@ -53,6 +53,8 @@ def select(
         raise InputError(f"select ranks by what more is better of, and {score!r} may not be that")
     stage = stage or _latest(frames)
     check("stage", stage, STAGES)
+    if len(frames.trials) and stage not in set(frames.trials["stage"]):
+        raise InputError(f"the sweep has no {stage} stage: nothing was chosen from it")
     scores = arm_scores(frames, stage=stage, score=score, window=window)
     one = scores["task"].nunique() < 2
     share = [

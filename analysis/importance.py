@@ -52,6 +52,8 @@ def importance(
             be told apart; too few trials for "ped-anova".
     """
     check("method", method, METHODS)
+    if len(frames.trials) and stage not in set(frames.trials["stage"]):
+        raise InputError(f"the sweep has no {stage} stage: nothing varied in it")
     scores = arm_scores(frames, stage=stage, score=score, window=window)
     params = [name for name in frames.trials.columns if name.startswith(PARAM_PREFIX)]
     rows = scores[scores["counts"]].merge(frames.trials[["trial_id", *params]], on="trial_id")

@@ -103,10 +103,12 @@ def _tables(view: View) -> Mapping[str, pd.DataFrame]:
         {
             "Task": f"{row['task']} {row['cell']}".strip(),
             "Arm": row["label"],
-            "Quantity": f"{row['quantity']} ({row['unit']})" if row["unit"] else row["quantity"],
+            "Quantity": row["quantity"].replace("_", " ").replace("env steps", "environment steps"),
+            "Unit": row["unit"] or "\N{EN DASH}",
             "Estimate": number(row["est"]),
-            "95 % interval": interval(row["lo"], row["hi"], sign=False),
+            "95 % interval": interval(row["lo"], row["hi"], sign=False) or "\N{EN DASH}",
             "n": str(row["n"]),
+            "Method": row["method"],
         }
         for row in view.costs.to_dict("records")
     )

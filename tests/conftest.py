@@ -34,10 +34,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             path = nodeid.partition("::")[0]
             return "ray" if "sweep" in path.rpartition("/")[2] else path
 
-        def _assign_work_unit(self, node: Any) -> None:
-            # It takes longer than any other: begun late, it would be alone at the end.
-            if "ray" in self.workqueue:
-                self.workqueue.move_to_end("ray", last=False)
-            super()._assign_work_unit(node)
-
     return ByFile(config, log)

@@ -29,4 +29,7 @@ def example(out: str | Path = "results") -> Path:
     folder = Path(out) / f"{run.parent.name}-example" / run.name
     if not folder.exists():
         shutil.copytree(run, folder)
+        latest = folder.parent / "latest"
+        if not latest.exists():
+            latest.symlink_to(folder.name)
     return folder

@@ -161,7 +161,8 @@ def _log_trial(
     task: str | None,
 ) -> None:
     task = task or (SEVERAL_TASKS if log.several_tasks else SINGLE_TASK)
-    arm, params = _arm(log)
+    arm, params = _arm(log.variant)
+    params |= {"size": log.size} if log.size else {}
     fields: dict[str, str] = {}
     for entry in told:
         fields = {**entry.fields, **fields}
@@ -216,16 +217,15 @@ def _unknown_seed(what: bytes) -> int:
     return -1 - zlib.crc32(what) % 1_000_000
 
 
-def _arm(log: PwmLog) -> tuple[str, dict[str, Any]]:
-    """The arm by the name of the file, and the parameters that its name stands for."""
-    params: dict[str, Any] = {"size": log.size} if log.size else {}
-    low = log.variant.lower()
+def _arm(name: str) -> tuple[str, dict[str, Any]]:
+    """The arm that a file's or an experiment's name stands for, and its parameters."""
+    low = name.lower()
     if "flow" not in low:
-        return "mlp", params
-    found = re.search(r"v[1-3]", low)
+        return "mlp", {}
+    found = re.search(r"\bv[1-3]\b", low.replace("_", " "))
     if found is None:
-        return low.replace("_", "-"), params
-    return f"flow-{found[0]}", params | VARIANTS[found[0]]
+        return re.sub(r"[^a-z0-9]+", "-", low[low.index("flow") :]).strip("-"), {}
+    return f"flow-{found[0]}", dict(VARIANTS[found[0]])
 
 
 def _write_series(
@@ -271,16 +271,17 @@ def _registry_trial(events: EventLog, trial_id: str, entry: Entry, task: str | N
     fields = entry.fields
     name = fields.get("experiment", "") or trial_id
     seed = _number(fields.get("seed", ""))
+    arm, params = _arm(name)
     events.append(
         "planned",
         trial_id,
-        arm="flow" if "flow" in name.lower() else "mlp",
+        arm=arm,
         stage="confirm",
         config_id=re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-") or trial_id,
         seed=_unknown_seed(_kept(entry).encode()) if seed is None else int(seed),
         task=fields.get("task", task or SINGLE_TASK),
         config={"epochs": int(_number(fields.get("epochs", "")) or 0)},
-        params={},
+        params=params,
         resources={},
     )
     status = entry.statuses[-1] if entry.statuses else "PENDING"

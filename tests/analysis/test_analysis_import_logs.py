@@ -163,7 +163,7 @@ def test_a_registry_is_joined_by_job_and_contradictions_are_told(tmp_path: Path)
     assert "a final score of 978, the log 22.9" in told
     assert "dates of 2024 and 2025" in told
     wished = frames.trials[frames.trials["trial_id"] == "registry-001"]
-    assert wished["status"].tolist() == ["PENDING"] and wished["arm"].tolist() == ["flow"]
+    assert wished["status"].tolist() == ["PENDING"] and wished["arm"].tolist() == ["flow-rk4"]
     assert len(read_registry(tmp_path / "registry.md")) == 4  # a table of wishes is none of runs
 
 

@@ -16,9 +16,7 @@ def test_a_sweep_that_is_named_twice_is_one(phase3: Finished, tmp_path: Path) ->
 
 
 @pytest.mark.filterwarnings("ignore:.*ran in several")
-def test_copies_of_one_name_are_told_apart_and_count_once(
-    phase3: Finished, tmp_path: Path
-) -> None:
+def test_copies_of_one_name_are_told_apart_and_count_once(phase3: Finished, tmp_path: Path) -> None:
     import shutil
 
     path = phase3.finish()
