@@ -3,7 +3,7 @@
 Runs of a task are a stratum of independent seeds. A run on several tasks is drawn with all of its
 scores, since they share its luck. The bootstrap is the scaled stratified one: draws are stretched
 about their task's mean by sqrt(n / (n - 1)), without which intervals over few seeds cover too
-little (measured: benchmarks/RESULTS.md).
+little (benchmarks/intervals.py).
 """
 
 from __future__ import annotations
