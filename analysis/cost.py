@@ -163,7 +163,7 @@ def median_until(spent: list[tuple[float, bool]]) -> Estimate:
 
 
 def _first_below(times: np.ndarray, survival: np.ndarray) -> float:
-    below = np.flatnonzero(np.nan_to_num(survival, nan=1.0) <= 0.5)
+    below = np.flatnonzero(survival <= 0.5)  # where it is not defined, it is not
     return float(times[below[0]]) if len(below) else math.nan
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.frames import Frames
+from analysis.importing.contradictions import disagreements, in_itself, number_in
 from analysis.importing.pwm_log import CONTRADICTION, PwmLog, read_pwm_log, returns_of
 from analysis.importing.registry_table import Entry, read_registry
 from analysis.load import load
@@ -31,8 +32,6 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
     "v3": {"world_model.integrator": "euler", "world_model.substeps": 8},
 }
 SINGLE_TASK, SEVERAL_TASKS = "dflex_ant", "mt30"
-#: How far two figures that should be the same may lie apart: people round.
-SAME = 0.05
 _PROTOCOLS = {False: "training episodes, running mean of 100", True: "10 deterministic episodes"}
 
 
@@ -166,7 +165,7 @@ def _log_trial(
     fields: dict[str, str] = {}
     for entry in told:
         fields = {**entry.fields, **fields}
-    seed = log.seed if log.seed is not None else _number(fields.get("seed", ""))
+    seed = log.seed if log.seed is not None else number_in(fields.get("seed", ""))
     events.append(
         "planned",
         trial_id,
@@ -205,7 +204,7 @@ def _log_trial(
     events.append(log.status, trial_id, message=log.message, **failure, **measured)
     if log.final is not None:
         events.append("evaluated", trial_id, which="last", n=10, return_mean=log.final)
-    for text in [*log.remarks, *_disagreements(log, told)]:
+    for text in [*log.remarks, *disagreements(log, told)]:
         events.append("note", trial_id, text=text)
     for entry in told:
         events.append("note", trial_id, text=_kept(entry))
@@ -270,7 +269,7 @@ def _registry_trial(events: EventLog, trial_id: str, entry: Entry, task: str | N
     """A row that has no log: what it says of itself."""
     fields = entry.fields
     name = fields.get("experiment", "") or trial_id
-    seed = _number(fields.get("seed", ""))
+    seed = number_in(fields.get("seed", ""))
     arm, params = _arm(name)
     events.append(
         "planned",
@@ -280,7 +279,7 @@ def _registry_trial(events: EventLog, trial_id: str, entry: Entry, task: str | N
         config_id=re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-") or trial_id,
         seed=_unknown_seed(_kept(entry).encode()) if seed is None else int(seed),
         task=fields.get("task", task or SINGLE_TASK),
-        config={"epochs": int(_number(fields.get("epochs", "")) or 0)},
+        config={"epochs": int(number_in(fields.get("epochs", "")) or 0)},
         params=params,
         resources={},
     )
@@ -289,66 +288,13 @@ def _registry_trial(events: EventLog, trial_id: str, entry: Entry, task: str | N
     ended |= {"CANCELLED": "cancelled", "RUNNING": "interrupted"}
     if status in ended:
         events.append("started", trial_id, attempt=1)
-        about = {"score": _number(fields.get("final", "")), "attempt": 1}
+        about = {"score": number_in(fields.get("final", "")), "attempt": 1}
         failure = {"failure_class": "error", "message": fields.get("notes", "")}
         events.append(ended[status], trial_id, **about, **(failure if status == "FAILED" else {}))
-    for text in [*(f"{CONTRADICTION}{line}" for line in _in_itself([entry])), _kept(entry)]:
+    for text in [*(f"{CONTRADICTION}{line}" for line in in_itself([entry])), _kept(entry)]:
         events.append("note", trial_id, text=text)
 
 
 def _kept(entry: Entry) -> str:
     told = "; ".join(f"{name}: {text}" for name, text in entry.fields.items())
     return f"{entry.path.name} line {entry.line}: {told}"
-
-
-def _disagreements(log: PwmLog, told: list[Entry]) -> list[str]:
-    """Where the registry and the log differ, or the registry from itself."""
-    lines = list(_in_itself(told))
-    for entry in told:
-        if entry.statuses and log.status.upper() not in (*entry.statuses, "COMPLETED"):
-            said, reached = ", ".join(entry.statuses), f"{log.epochs_done:,} of {log.epochs:,}"
-            lines.append(f"the registry says {said}, the log {log.status} at epoch {reached}")
-        elif "FAILED" in entry.statuses and log.status == "completed":
-            lines.append("the registry says FAILED, the log that it reached its end")
-        lines += _other_figures(log, entry)
-    finals = {text for entry in told if (text := entry.fields.get("final"))}
-    returns = returns_of(log)
-    last = [value for _, value in sorted(returns[-1].items())][-10:] if returns else []
-    for number in sorted(x for text in finals if (x := _number(text)) is not None):
-        mean = sum(last) / len(last) if last else math.nan
-        if abs(number - mean) > SAME * max(abs(number), abs(mean), 1.0):
-            lines.append(f"the registry says a final score of {number:g}, the log {mean:g}")
-    return [f"{CONTRADICTION}{line}" for line in dict.fromkeys(lines)]
-
-
-def _other_figures(log: PwmLog, entry: Entry) -> Iterator[str]:
-    """Where a row of the registry has another seed, length or peak than the log."""
-    returns = [value for attempt in returns_of(log) for value in attempt.values()]
-    for name, own in (
-        ("seed", log.seed),
-        ("epochs", log.epochs or None),
-        ("peak", max(returns, default=None)),
-    ):
-        said = _number(entry.fields.get(name, ""))
-        if said is None or own is None:
-            continue
-        if abs(said - own) > (SAME * max(abs(said), abs(own)) if name == "peak" else 0.0):
-            yield f"the registry says {name} {said:g}, the log {own:g}"
-
-
-def _in_itself(told: list[Entry]) -> Iterator[str]:
-    statuses = dict.fromkeys(status for entry in told for status in entry.statuses)
-    settled = [s for s in statuses if s in ("COMPLETED", "FAILED", "CANCELLED")]
-    if len(settled) > 1:
-        yield f"the registry says {' and '.join(settled)} of one job"
-    finals = sorted({text for entry in told if (text := entry.fields.get("final"))})
-    if len(finals) > 1:
-        yield f"the registry says final scores of {' and '.join(finals)}"
-    years = sorted({year for entry in told for year in entry.years})
-    if len(years) > 1:
-        yield f"the registry has dates of {' and '.join(years)} for one job"
-
-
-def _number(text: str) -> float | None:
-    found = re.search(r"[-+]?\d[\d,]*\.?\d*", text)
-    return float(found[0].replace(",", "")) if found else None
