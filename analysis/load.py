@@ -64,15 +64,19 @@ def load(
         several = joined([load(one, columns=columns, where=where) for one in path])
         return several if trials is None else _only(several, trials)
     folder = locate(path)
-    tables = _tables(folder, columns)
     events = read_events(folder)
     state = fold(events)
+    wanted: list[str] | None = None
+    if trials is not None or where is not None:
+        # Who is asked for is found first: of the others, nothing is read.
+        every = _trials(_tables(folder, (), kinds=("trials",)).trials, state)
+        wanted = _keep({"trials": every}, trials, where)["trials"]["trial_id"].tolist()
+    tables = _tables(folder, columns, trials=wanted)
     frames = {
         "trials": _trials(tables.trials, state),
         "reports": tables.reports.to_pandas(split_blocks=True),
         "evals": tables.evals.to_pandas(),
     }
-    frames = _keep(frames, trials, where)
     return Frames(**frames, **_told(folder, events, state))
 
 
@@ -146,9 +150,15 @@ def _neighbours(path: Path) -> str:
     return f"; {parent} holds: {', '.join(names[-8:])}" if names else ""
 
 
-def _tables(folder: Path, columns: Collection[str] | None) -> Tables:
+def _tables(
+    folder: Path,
+    columns: Collection[str] | None,
+    *,
+    kinds: Collection[str] = ("trials", "reports", "evals"),
+    trials: Collection[str] | None = None,
+) -> Tables:
     try:
-        return read_tables(folder, columns)
+        return read_tables(folder, columns, kinds=kinds, trials=trials)
     except DamagedTable as error:
         raise InputError(str(error)) from error
     except ValueError:

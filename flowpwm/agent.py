@@ -11,6 +11,7 @@ from flowpwm.config import RunConfig
 from flowpwm.critic import Critic
 from flowpwm.networks import count_parameters
 from flowpwm.policies import make_policy
+from flowpwm.upload import upload
 from flowpwm.world_models import make_world_model
 
 
@@ -24,6 +25,7 @@ class Agent(nn.Module):
         self.tasks = config.covered_tasks
         context_dim = config.world_model.latent_dim + config.world_model.task_dim
         self.world_model = make_world_model(config.world_model, self.tasks)
+        self.world_model.recompute = config.recompute
         self.policy = make_policy(config.policy, context_dim, self.tasks.action_dim)
         self.critic = Critic(config.critic, context_dim)
         mask = torch.as_tensor(self.tasks.action_mask(), dtype=torch.float32)
@@ -48,7 +50,7 @@ class Agent(nn.Module):
         Observations are padded to the widest task, and so are the actions.
         """
         e = self.world_model.embed(task)
-        z = self.world_model.encode(torch.as_tensor(obs, device=e.device), e)
+        z = self.world_model.encode(upload(obs, e.device).to(e.dtype), e)
         return torch.tanh(self.policy.pre_tanh(z, e, noise) * self.action_mask[task])
 
     def parameter_counts(self) -> dict[str, int]:

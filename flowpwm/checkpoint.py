@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # How a run is evaluated, and in how many parts and threads it is worked through, may change between
 # a checkpoint and its use. Not the device: the state of a random generator belongs to one.
-_FREE = ("evaluation.", "num_threads", "microbatches")
+_FREE = ("evaluation.", "num_threads", "microbatches", "compile", "recompute")
 
 
 class OtherConfiguration(CheckpointError):

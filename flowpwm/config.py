@@ -15,11 +15,12 @@ from flowpwm.envs.tasks import TaskSet, task_set
 from flowpwm.losses import REWARD_SPACES
 from flowpwm.modes import MODES
 from flowpwm.policies import GaussianPolicyConfig, PolicyConfig
+from flowpwm.precision import PRECISIONS
 from flowpwm.world_models import WorldModelConfig
 from flowpwm.world_models.mlp import MLPWorldModelConfig
 
 # Keys that say how a machine does the work, not what is trained: results agree up to rounding.
-MACHINE = ("device", "num_threads", "microbatches")
+MACHINE = ("device", "num_threads", "microbatches", "compile", "recompute")
 DEVICES = ("cpu", "cuda")
 SCHEDULES = ("linear", "cosine", "constant")
 MISSING = "???"
@@ -109,6 +110,9 @@ class RunConfig:
     report_every: int = 10
     device: str = "cpu"
     num_threads: int = 1
+    precision: str = "fp32"  # of matrix products in losses; or tf32 (on a GPU), bf16
+    compile: bool = False  # fuse kernels, on a GPU into CUDA graphs; minutes before the first epoch
+    recompute: bool = False  # a rollout's insides in the backward pass: less memory, a third slower
     world_model: WorldModelConfig = field(default_factory=MLPWorldModelConfig)
     policy: PolicyConfig = field(default_factory=GaussianPolicyConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -157,6 +161,9 @@ class RunConfig:
         within("discount", self.discount, 0.0, 1.0)
         within("td_lambda", self.td_lambda, 0.0, 1.0)
         one_of("device", self.device, DEVICES)
+        one_of("precision", self.precision, PRECISIONS)
+        if self.precision == "tf32" and self.device == "cpu":
+            raise ConfigError("precision=tf32 needs device=cuda: no CPU has it")
         if self.evaluation.every % self.report_every:
             raise ConfigError(
                 f"evaluation.every must be a multiple of report_every ({self.report_every}), "
@@ -284,6 +291,8 @@ def config_id(config: RunConfig) -> str:
     values = to_dict(config)
     for key in ("seed", "evaluation", *MACHINE):
         del values[key]
+    if values["precision"] == "fp32":
+        del values["precision"]  # younger than the first ids, which are to stay what they are
     text = json.dumps(values, sort_keys=True)
     return "c" + hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowpwm.checks import layer_sizes, one_of, within
 from flowpwm.networks import ACTIVATIONS, Ensemble, join
+from flowpwm.precision import full
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Critic(nn.Module):
         """Every member's value of every latent."""
         context = join(z, e)
         flat = context.reshape(-1, context.shape[-1])
-        return self.ensemble(flat).squeeze(-1).unflatten(1, z.shape[:-1])
+        return full(self.ensemble(flat)).squeeze(-1).unflatten(1, z.shape[:-1])
 
     def minimum(self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"]) -> Float[Tensor, "*B"]:
         """The most pessimistic member's value, state by state."""

@@ -75,7 +75,7 @@ def imagine(
     latents, unsquashed = [z], []
     for step_noise in noise:
         unsquashed.append(policy.pre_tanh(latents[-1].detach(), e, step_noise) * action_mask)
-        latents.append(world_model.next(latents[-1], e, torch.tanh(unsquashed[-1])))
+        latents.append(world_model.advance(latents[-1], e, torch.tanh(unsquashed[-1])))
     path, pre_tanh = torch.stack(latents), torch.stack(unsquashed)
     rewards = REWARD_SPACES[reward_space](
         world_model.reward_logits(path[:-1], e, torch.tanh(pre_tanh))
@@ -88,7 +88,7 @@ def imagine(
 
 
 def actor_loss(
-    imagined: Imagined, critic: Critic, scale: float, entropy_weight: float = 0.0
+    imagined: Imagined, critic: Critic, scale: float | Tensor, entropy_weight: float = 0.0
 ) -> tuple[Tensor, Float[Tensor, " B"]]:
     """Minus the mean of (sum_t w_t r_t + w_H min_i V_i(z_H)) / scale, w_t the discounts before t.
 

@@ -43,6 +43,12 @@ def device_peak_bytes(device: str) -> int:
     return torch.cuda.max_memory_allocated() if device == "cuda" else 0
 
 
+def device_limit_bytes() -> int:
+    """What torch may allocate on this process's GPU (`limit_device`)."""
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return int(total * torch.cuda.get_per_process_memory_fraction())
+
+
 def device_fraction(device: str, gpus: float, total_bytes: int) -> float | None:
     """The fraction of a GPU of `total_bytes` that torch may allocate for a share of `gpus`.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from flowpwm.checks import at_least, layer_sizes, one_of
 from flowpwm.integrators import INTEGRATORS, integrate
 from flowpwm.networks import ACTIVATIONS, join, mlp
+from flowpwm.precision import full
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class GaussianPolicy(Policy):
         noise: Float[Tensor, "*B A"] | None,
     ) -> Float[Tensor, "*B A"]:
         """The mean plus scaled noise."""
-        mean = self.mean(join(z, e))
+        mean = full(self.mean(join(z, e)))
         return mean if noise is None else mean + self.std() * noise
 
 

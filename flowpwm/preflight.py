@@ -35,12 +35,13 @@ def preflight(config: RunConfig) -> None:
         raise ConfigError(str(error)) from error
 
 
-def require_memory(config: RunConfig) -> None:
-    """Raise ConfigError where a run needs more memory than this machine has to spare."""
-    needed, free = estimate(config).host_memory_bytes, psutil.virtual_memory().available
+def require_memory(config: RunConfig, runs: int = 1) -> None:
+    """Raise ConfigError where so many runs in one process need more memory than there is free."""
+    needed, free = estimate(config).host_bytes_of(runs), psutil.virtual_memory().available
     if needed > free:
+        whose = "the run needs" if runs == 1 else f"{runs} runs together need"
         raise ConfigError(
-            f"the run needs about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are "
+            f"{whose} about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are "
             "free here; choose a smaller preset or buffer_capacity"
         )
 

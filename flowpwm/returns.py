@@ -27,31 +27,39 @@ def td_lambda(
 
 
 class RunningScale:
-    """A running standard deviation to divide by. It never shifts: 0 stays 0, dying stays dying."""
+    """A running standard deviation to divide by. It never shifts: 0 stays 0, dying stays dying.
 
-    def __init__(self, decay: float = 0.99, minimum: float = 1e-2):
+    Kept where the returns are: to look at them would make a GPU's host wait.
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.99,
+        minimum: float = 1e-2,
+        device: torch.device | str = "cpu",
+    ):
         self.decay, self.minimum = decay, minimum
-        self.mean, self.square, self.weight = 0.0, 0.0, 0.0
+        # mean, mean square, and the weight that both have gathered
+        self.moments = torch.zeros(3, dtype=torch.float64, device=device)
 
     def update(self, x: Tensor) -> None:
         """Take a batch into the exponential average of its first two moments."""
-        keep = self.decay
-        self.mean = keep * self.mean + (1 - keep) * float(x.mean())
-        self.square = keep * self.square + (1 - keep) * float(x.square().mean())
-        self.weight = keep * self.weight + (1 - keep)
+        batch = torch.stack([x.mean(), x.square().mean(), torch.ones_like(x[0])])
+        self.moments = self.decay * self.moments + (1 - self.decay) * batch
 
     @property
-    def std(self) -> float:
+    def std(self) -> Float[Tensor, ""]:
         """The running standard deviation, at least `minimum`; 1 before the first batch."""
-        if self.weight == 0.0:
-            return 1.0
-        mean = self.mean / self.weight
-        return max(self.minimum, max(0.0, self.square / self.weight - mean**2) ** 0.5)
+        mean, square, weight = self.moments
+        variance = (square - mean**2 / weight) / weight
+        std = variance.clamp_min(0.0).sqrt().clamp_min(self.minimum)
+        return torch.where(weight > 0, std, torch.ones_like(std))
 
     def state_dict(self) -> dict[str, float]:
         """The averages, for a checkpoint."""
-        return {"mean": self.mean, "square": self.square, "weight": self.weight}
+        return dict(zip(("mean", "square", "weight"), self.moments.tolist(), strict=True))
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Go on from what `state_dict` gave."""
-        self.mean, self.square, self.weight = state["mean"], state["square"], state["weight"]
+        values = [state[name] for name in ("mean", "square", "weight")]
+        self.moments = torch.tensor(values, dtype=torch.float64, device=self.moments.device)

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flowpwm import memory, precision
 from flowpwm.agent import Agent
 from flowpwm.averages import Averages
 from flowpwm.buffer import Buffer
 from flowpwm.config import RunConfig
+from flowpwm.cost import fitting
 from flowpwm.datasets import open_dataset
 from flowpwm.envs.together import TaskEnvs
 from flowpwm.evaluate import Evaluator
@@ -111,8 +113,10 @@ class TrainState:
     experience: Experience
     evaluator: Evaluator | None  # None where no policy is trained
     generator: torch.Generator
-    scale: RunningScale = field(default_factory=RunningScale)
+    scale: RunningScale
     averages: Averages = field(default_factory=Averages)
+    # losses and gradient norms that nobody has looked at yet: name, epoch, value
+    unchecked: list[tuple[str, int, Tensor]] = field(default_factory=list)
     epoch: int = 0
     env_steps: int = 0
     updates: int = 0
@@ -138,6 +142,9 @@ class TrainState:
         if not weights_follow:
             preflight(config)
         mode = MODES[config.mode]
+        precision.set_up(config.precision)
+        if config.device == "cuda":
+            config = fitting(config, memory.device_limit_bytes())
         agent = Agent.seeded(config)
         if config.init_world_model and not weights_follow:
             folder, frozen = Path(config.init_world_model), not mode.trains_world_model
@@ -151,6 +158,7 @@ class TrainState:
             experience=_dataset(config) if acting is None else acting.buffer,
             evaluator=Evaluator(config) if mode.trains_policy else None,
             generator=torch.Generator(config.device).manual_seed(config.seed),
+            scale=RunningScale(device=config.device),
         )
 
     @property

@@ -1,38 +1,48 @@
-"""How long a piece of work takes: on the wall, and on the device that it is given to."""
+"""How long pieces of work take, one phase after another, by the clock of whoever does them."""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 
-@dataclass
-class Spent:
-    """Seconds of a piece of work, known when it is done."""
+class Stopwatch:
+    """Times phases without waiting for them.
 
-    wall_s: float = 0.0
-    device_s: float = 0.0  # 0 on a CPU
-
-
-@contextmanager
-def stopwatch(device: str) -> Iterator[Spent]:
-    """Measure what happens in the context.
-
-    On a GPU it ends when the device has done what it was given: without that, the work of one phase
-    would be paid for in the next.
+    A GPU works through what it is given while the host goes on, so a clock of the host would have
+    the work of one phase paid for in the next. Marks in the GPU's own queue tell when each phase
+    began and ended there; they are read when somebody asks, by `take`.
     """
-    spent, began = Spent(), time.perf_counter()
-    if device != "cuda":
-        yield spent
-    else:
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        first.record()
-        yield spent
-        last.record()
-        last.synchronize()
-        spent.device_s = first.elapsed_time(last) / 1000
-    spent.wall_s = time.perf_counter() - began
+
+    def __init__(self, device: str):
+        self._on_gpu = device == "cuda"
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._marks: list[tuple[str, Any, Any]] = []
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what happens in the context towards `name`."""
+        if self._on_gpu:
+            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            first.record()
+            yield
+            last.record()
+            self._marks.append((name, first, last))
+        else:
+            began = time.perf_counter()
+            yield
+            self._seconds[name] += time.perf_counter() - began
+
+    def take(self) -> dict[str, float]:
+        """Seconds of every phase; on a GPU, once it has done them, as `<phase>_device` as well."""
+        for name, first, last in self._marks:
+            last.synchronize()
+            for of in (name, f"{name}_device"):
+                self._seconds[of] += first.elapsed_time(last) / 1000
+        self._marks = []
+        return dict(self._seconds)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 VERSION = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -151,7 +152,7 @@ def _replace(temporary: Path, folder: Path) -> None:
 def _write_tensors(path: Path, values: Any) -> None:
     with path.open("wb") as file:
         try:
-            torch.save(values, file)
+            torch.save(_no_more_than(values), file)
         except RuntimeError as error:
             # torch's own complaint about its archive hides what the file system said.
             if isinstance(error.__context__, OSError):
@@ -159,6 +160,17 @@ def _write_tensors(path: Path, values: Any) -> None:
             raise
         file.flush()
         os.fsync(file.fileno())
+
+
+def _no_more_than(values: Any) -> Any:
+    """The same tensors, without what their memory holds beside them: torch would save all of it."""
+
+    def own(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.untyped_storage().nbytes() > value.nbytes:
+            return value.clone()
+        return value
+
+    return tree_map(own, values)
 
 
 def _write_json(path: Path, values: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,8 +18,8 @@ from flowpwm.diagnostics import model_metrics
 from flowpwm.modes import MODES
 from flowpwm.report import SCORE_WINDOW, Evaluation, Report
 from flowpwm.state import Acting, TrainState
-from flowpwm.stopwatch import stopwatch
-from flowpwm.updates import update_actor, update_critic, update_world_model
+from flowpwm.stopwatch import Stopwatch
+from flowpwm.updates import Alone, Updates, refuse_divergence
 
 logger = logging.getLogger(__name__)
 
@@ -41,35 +41,66 @@ def train(state: TrainState, should_stop: Callable[[], bool] = never) -> Iterato
     `state` whole, so that it can be saved and resumed. Raises Diverged on a non-finite loss or
     gradient.
     """
-    config, mode = state.config, MODES[state.config.mode]
+    updates = Alone(state)
     while not state.finished and not should_stop():
-        began, cpu_began = time.perf_counter(), time.process_time()
-        _set_learning_rates(state)
-        if state.acting is not None:
-            with _timed(state, "environment"):
-                collect(state, state.acting)
+        learn([state], updates)
+        refuse_divergence(state)
+        report = look(state)
+        if report is not None:
+            yield report
+
+
+def learn(states: Sequence[TrainState], updates: Updates) -> None:
+    """One epoch of runs that differ in their seeds only; each pays its share of the time."""
+    config, mode = states[0].config, MODES[states[0].config.mode]
+    with _paid_by(states) as watch:
+        for state in states:
+            _set_learning_rates(state)
+            if state.acting is not None:
+                with watch.phase("environment"):
+                    collect(state, state.acting)
         if mode.trains_world_model:
-            with _timed(state, "world_model"):
-                for _ in range(config.wm_updates + _warmup(state)):
-                    update_world_model(state)
+            with watch.phase("world_model"):
+                for _ in range(config.wm_updates + _warmup(states[0])):
+                    updates.world_model()
         for _ in range(config.actor_updates if mode.trains_policy else 0):
-            with _timed(state, "actor"):
-                batch = update_actor(state)
-            with _timed(state, "critic"):
-                update_critic(state, batch)
+            with watch.phase("actor"):
+                batch = updates.actor()
+            with watch.phase("critic"):
+                updates.critic(batch)
+    for state in states:
         state.epoch += 1
 
-        last = state.epoch == config.epochs
-        evaluations, diagnosis = (), None
-        with _timed(state, "evaluation"):
-            if state.evaluator and (state.epoch % config.evaluation.every == 0 or last):
-                evaluations = state.evaluator(state.agent)
-            if state.epoch % config.report_every == 0 or last:
-                diagnosis = _diagnose(state)
-        state.seconds["wall"] += time.perf_counter() - began
-        state.seconds["cpu"] += time.process_time() - cpu_began
-        if diagnosis is not None:
-            yield _report(state, state.averages.take() | diagnosis, evaluations)
+
+def look(state: TrainState) -> Report | None:
+    """Evaluate and report, where it is time to."""
+    config = state.config
+    last = state.epoch == config.epochs
+    evaluations, diagnosis = (), None
+    with _paid_by([state]) as watch, watch.phase("evaluation"):
+        if state.evaluator and (state.epoch % config.evaluation.every == 0 or last):
+            evaluations = state.evaluator(state.agent)
+        if state.epoch % config.report_every == 0 or last:
+            diagnosis = _diagnose(state)
+    if diagnosis is None:
+        return None
+    return _report(state, state.averages.take() | diagnosis, evaluations)
+
+
+@contextmanager
+def _paid_by(states: Sequence[TrainState]) -> Iterator[Stopwatch]:
+    """Wall, CPU and phases' time of what happens in the context, shared among the runs."""
+    began, cpu_began = time.perf_counter(), time.process_time()
+    watch = Stopwatch(states[0].config.device)
+    yield watch
+    spent = {
+        "wall": time.perf_counter() - began,
+        "cpu": time.process_time() - cpu_began,
+        **watch.take(),
+    }
+    for state in states:
+        for name, seconds in spent.items():
+            state.seconds[name] += seconds / len(states)
 
 
 def _warmup(state: TrainState) -> int:
@@ -80,20 +111,12 @@ def _warmup(state: TrainState) -> int:
 
 def collect(state: TrainState, acting: Acting) -> None:
     """`horizon` steps of every environment; the policy sees each real observation."""
-    device = state.config.device
     for _ in range(state.config.horizon):
         acting.noise = _explore(state, acting.noise)
-        action = state.agent.act(acting.obs, acting.buffer.task, acting.noise)
-        step = acting.envs.step(action.cpu().numpy())
+        action = state.agent.act(acting.obs, acting.buffer.task, acting.noise).cpu().numpy()
+        step = acting.envs.step(action)
         end = step.terminated | step.truncated
-        acting.buffer.add(
-            torch.as_tensor(acting.obs, device=device),
-            action,
-            torch.as_tensor(step.reward, device=device),
-            torch.as_tensor(step.final_obs, device=device),
-            torch.as_tensor(step.terminated, device=device),
-            torch.as_tensor(end, device=device),
-        )
+        acting.buffer.add(acting.obs, action, step.reward, step.final_obs, step.terminated, end)
         acting.obs = step.obs
         acting.episode_return += step.reward
         acting.episode_length += 1
@@ -136,14 +159,6 @@ def learning_rate(config: RunConfig, network: str, epoch: int) -> float:
     return first + (optim.final_lr - first) * share
 
 
-@contextmanager
-def _timed(state: TrainState, phase: str) -> Iterator[None]:
-    with stopwatch(state.config.device) as spent:
-        yield
-    state.seconds[phase] += spent.wall_s
-    state.seconds[f"{phase}_device"] += spent.device_s
-
-
 def _diagnose(state: TrainState) -> dict[str, float]:
     # A generator of its own: how often a run is looked at must not change what it does.
     device = state.generator.device
@@ -177,7 +192,7 @@ def _report(
         metrics["buffer/transitions"] = len(state.experience)
     if MODES[state.config.mode].trains_policy:
         metrics["actor/std"] = float(state.agent.policy.std().detach().mean())
-        metrics["actor/return_scale"] = state.scale.std
+        metrics["actor/return_scale"] = float(state.scale.std)
     is_best = _take_score(state, evaluations)
     return Report(state.epoch, state.env_steps, metrics, evaluations, state.score, is_best)
 

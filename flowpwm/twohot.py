@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flowpwm.precision import exact, full
+
 LOW, HIGH = -10.0, 10.0
 
 
@@ -37,7 +39,9 @@ def encode(x: Float[Tensor, "*batch"], num_bins: int) -> Float[Tensor, "*batch b
 
 def decode_symlog(logits: Float[Tensor, "*batch bins"]) -> Float[Tensor, "*batch"]:
     """The expectation in symlog units: softmax times bin centres."""
-    return torch.softmax(logits, dim=-1) @ bin_centres(logits)
+    logits = full(logits)
+    with exact(logits):  # bin centres in bf16 would be off by up to 0.03
+        return torch.softmax(logits, dim=-1) @ bin_centres(logits)
 
 
 def decode(logits: Float[Tensor, "*batch bins"]) -> Float[Tensor, "*batch"]:
@@ -50,4 +54,4 @@ def cross_entropy(
 ) -> Float[Tensor, "*batch"]:
     """Soft cross-entropy between the two-hot code of `x` and the predicted distribution."""
     target = encode(x, logits.shape[-1])
-    return -(target * nn.functional.log_softmax(logits, dim=-1)).sum(-1)
+    return -(target * nn.functional.log_softmax(full(logits), dim=-1)).sum(-1)

@@ -1,28 +1,25 @@
-"""Train one configuration in this process."""
+"""Train one configuration in this process, with one seed or with several as one program."""
 
 from __future__ import annotations
 
 import argparse
-import fcntl
-import json
-import os
+import dataclasses
 import signal
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from flowpwm import checkpoint
 from flowpwm.checks import ConfigError
 from flowpwm.commands import FAILED, INTERRUPTED, OK
+from flowpwm.commands.kept_run import REPORTS, KeptRun
 from flowpwm.commands.settings import add_settings, parse_settings
 from flowpwm.config import RunConfig, config_id
-from flowpwm.modes import MODES
 from flowpwm.preflight import require_memory
 from flowpwm.report import Report
-from flowpwm.state import TrainState
+from flowpwm.together import Together
 from flowpwm.train import train
 
-REPORTS = "reports.jsonl"
 HELP = "train one configuration; resumes from --out"
 
 
@@ -30,94 +27,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Settings, and where results go."""
     add_settings(parser)
     parser.add_argument("--out", type=Path, help=f"folder for checkpoints and {REPORTS}")
+    parser.add_argument(
+        "--seeds",
+        metavar="N,N,...",
+        help="train these seeds as one program, each in its own folder of --out (seed-N): on a GPU "
+        "that is busy with starting small kernels, almost in the time of one",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Train, print every evaluation; with --out keep every report, and checkpoints."""
     config = parse_settings(options.settings, options.config)
-    require_memory(config)
+    configs = [config] if options.seeds is None else _of_seeds(config, options.seeds)
+    require_memory(config, runs=len(configs))
     torch.set_num_threads(config.num_threads)
-    last = options.out / "last" if options.out else None
-    if options.out:
-        # Before anything is spent; the lock is gone with this process.
-        options.out.mkdir(parents=True, exist_ok=True)
-        lock = (options.out / ".lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"--out {options.out}: another training writes there") from error
-    if last is not None and checkpoint.exists(last):
-        state = _resumed(last, config)
-        print(f"resuming {last} at epoch {state.epoch}")
-        _forget_after(state.epoch, options.out / REPORTS)
-    else:
-        state = TrainState.start(config)
+    runs = [KeptRun(each, _folder(options, each)) for each in configs]
+    for kept in runs:
+        if kept.resumed:
+            print(f"resuming {kept.folder} at epoch {kept.state.epoch}")
     stopping: list[int] = []
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(name, lambda number, _frame: stopping.append(number))
-    print(f"{config_id(config)} seed {config.seed}: {config.task}, {config.epochs} epochs")
-    for report in train(state, should_stop=lambda: bool(stopping)):
-        if options.out:
-            _write_row(report, options.out / REPORTS)
-        if report.epoch % config.evaluation.every and report.epoch < config.epochs:
-            continue
-        _show(report)
-        if options.out:
-            _keep(state, report, options.out)
-    if state.finished and state.epoch < config.epochs:
-        print(f"stopped early: no better score in {config.patience} evaluations")
-    if not stopping or state.finished:
-        return OK
-    if last is None:
-        print(f"interrupted at epoch {state.epoch}; without --out nothing was kept")
+    seeds = ", ".join(str(each.seed) for each in configs)
+    print(f"{config_id(config)} seed {seeds}: {config.task}, {config.epochs} epochs")
+    failed = 0
+    for kept, report in _reports(runs, lambda: bool(stopping)):
+        if isinstance(report, Exception):
+            print(f"{_name(kept, runs)}{type(report).__name__}: {report}")
+            failed += 1
+        elif kept.take(report):
+            _show(report, _name(kept, runs))
+    for kept in runs:
+        if kept.state.finished and kept.state.epoch < config.epochs:
+            said = f"stopped early: no better score in {config.patience} evaluations"
+            print(f"{_name(kept, runs)}{said}")
+    if not stopping or all(kept.state.finished for kept in runs):
+        return FAILED if failed else OK
+    epoch = max(kept.state.epoch for kept in runs)
+    if options.out is None:
+        print(f"interrupted at epoch {epoch}; without --out nothing was kept")
         return FAILED
-    checkpoint.save(state, last)
-    print(f"interrupted at epoch {state.epoch}; the same command goes on from {last}")
+    for kept in runs:
+        kept.save()
+    where = options.out if len(runs) > 1 else options.out / "last"
+    print(f"interrupted at epoch {epoch}; the same command goes on from {where}")
     return INTERRUPTED
 
 
-def _resumed(last: Path, config: RunConfig) -> TrainState:
+def _of_seeds(config: RunConfig, words: str) -> list[RunConfig]:
     try:
-        return checkpoint.load(last, config)
-    except checkpoint.OtherConfiguration as error:
-        raise ConfigError(
-            f"--out {last.parent} holds another run ({'; '.join(error.changed)}); choose another "
-            "folder, or give the settings that it has to go on with it"
-        ) from error
+        seeds = [int(word) for word in words.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--seeds needs numbers with commas between, got {words!r}") from error
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds names one twice: {words}")
+    return [dataclasses.replace(config, seed=seed) for seed in seeds]
 
 
-def _forget_after(epoch: int, reports: Path) -> None:
-    """Drop rows of what is trained once more: they were newer than the checkpoint."""
-    if reports.exists():
-        rows = reports.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A row that was cut off by a kill has no end, and is the newest.
-        kept = [row for row in rows if row.endswith("\n") and json.loads(row)["epoch"] <= epoch]
-        whole = reports.with_name(f".{reports.name}.tmp")
-        whole.write_text("".join(kept), encoding="utf-8")
-        os.replace(whole, reports)
+def _folder(options: argparse.Namespace, config: RunConfig) -> Path | None:
+    if options.out is None or options.seeds is None:
+        return options.out
+    return options.out / f"seed-{config.seed}"
 
 
-def _write_row(report: Report, reports: Path) -> None:
-    row = {"epoch": report.epoch, "env_steps": report.env_steps, "score": report.score}
-    row["returns"] = {e.task: e.returns.tolist() for e in report.evaluations}
-    row["lengths"] = {e.task: e.lengths.tolist() for e in report.evaluations}
-    with reports.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row | dict(report.metrics)) + "\n")
+def _reports(
+    runs: Sequence[KeptRun], should_stop: Callable[[], bool]
+) -> Iterator[tuple[KeptRun, Report | Exception]]:
+    """Reports of every run, and why one of several ended before its time."""
+    if len(runs) == 1:
+        yield from ((runs[0], report) for report in train(runs[0].state, should_stop))
+        return
+    together = Together([kept.state for kept in runs])
+    for i, report in together.train(should_stop):
+        yield runs[i], report
+    for i, error in together.diverged.items():
+        yield runs[i], error
 
 
-def _keep(state: TrainState, report: Report, out: Path) -> None:
-    checkpoint.save(state, out / "last")
-    if report.is_best or not MODES[state.config.mode].trains_policy:
-        checkpoint.save(state, out / "best", resumable=False)
+def _name(kept: KeptRun, runs: Sequence[KeptRun]) -> str:
+    return f"seed {kept.config.seed}: " if len(runs) > 1 else ""
 
 
-def _show(report: Report) -> None:
+def _show(report: Report, name: str) -> None:
     shown = report.metrics
     returns = ", ".join(f"{e.mean:7.1f} +- {e.std:5.1f}" for e in report.evaluations)
     if len(report.evaluations) > 1:
         returns = f"{report.return_mean:7.1f} over {len(report.evaluations)} tasks"
     print(
-        f"epoch {report.epoch:6d}  env steps {report.env_steps:9d}  return {returns or '-'}  "
+        f"{name}epoch {report.epoch:6d}  env steps {report.env_steps:9d}  "
+        f"return {returns or '-'}  "
         f"latent error {shown['model/latent_error_1']:.3f}/"
         f"{shown.get('model/latent_error_h', float('nan')):.3f}  "
         f"movement {shown['model/latent_movement']:.2f}  "

@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from flowpwm import twohot
 from flowpwm.checks import ConfigError, at_least, layer_sizes, one_of, positive, within
 from flowpwm.envs.tasks import TaskSet
 from flowpwm.experience import Sequences
 from flowpwm.networks import ACTIVATIONS, SIMNORM_GROUP, TaskEmbedding, join, mlp
+from flowpwm.precision import full
 
 
 def _mse_broadcast(logits: Tensor, reward: Tensor) -> Tensor:
@@ -157,6 +159,7 @@ class WorldModel(nn.Module, ABC):
             else None
         )
         self.reward_loss = REWARD_LOSSES[config.reward_loss]
+        self.recompute = False  # how a machine does it, so no setting of the model
 
     def embed(self, task: Int64[Tensor, " B"]) -> Float[Tensor, "B E"]:
         """The embeddings of task ids, of norm 1 at most."""
@@ -192,6 +195,18 @@ class WorldModel(nn.Module, ABC):
         self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"], action: Float[Tensor, "*B A"]
     ) -> Tensor:
         """The latent one environment step later, [*B, D]; every SimNorm group sums to 1."""
+
+    def advance(
+        self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"], action: Float[Tensor, "*B A"]
+    ) -> Tensor:
+        """`next` as a rollout takes it: where `recompute`, without keeping what is inside.
+
+        The backward pass then does a step's forward pass again (Chen et al. 2016, "Training deep
+        nets with sublinear memory cost"): memory no longer grows with the substeps.
+        """
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self.next, z, e, action, use_reentrant=False)
+        return self.next(z, e, action)
 
     @abstractmethod
     def dynamics_parameters(self) -> int:
@@ -244,7 +259,7 @@ class WorldModel(nn.Module, ABC):
         """The latents after each of the H actions, [H, B, D]."""
         steps = []
         for a in action.unbind(0):
-            z = self.next(z, e, a)
+            z = self.advance(z, e, a)
             steps.append(z)
         return torch.stack(steps)
 
@@ -287,7 +302,7 @@ class WorldModel(nn.Module, ABC):
             total = total + config.inverse_dynamics_weight * parts["inverse_dynamics"]
         if self.continuation_head is not None:
             reached = latents[1:] if rollout is None else rollout
-            logit = self.continuation_head(join(reached, e)).squeeze(-1)
+            logit = full(self.continuation_head(join(reached, e))).squeeze(-1)
             error = F.binary_cross_entropy_with_logits(
                 logit, (~sequences.terminated).to(logit), reduction="none"
             )

@@ -122,6 +122,8 @@ class FlowWorldModel(WorldModel):
     """dz/dtau = v(z, a, tau) from this environment step's latent at tau=0 to the next's at 1."""
 
     config: FlowWorldModelConfig
+    nodes: Tensor  # the times at which the integrator asks for the velocity
+    forward_in_time: Tensor  # how (tau, size of the step) change when the step's end stays
 
     def __init__(self, config: FlowWorldModelConfig, tasks: TaskSet):
         super().__init__(config, tasks)
@@ -141,6 +143,10 @@ class FlowWorldModel(WorldModel):
         )
         self.chart = CHARTS[config.chart]
         self.retract = self.chart.leave or RETRACTIONS[config.retraction]
+        # On the device: made anew in each update they would be copied there each time.
+        asked = torch.tensor(nodes(config.integrator, config.substeps))
+        self.register_buffer("nodes", asked, persistent=False)
+        self.register_buffer("forward_in_time", torch.tensor([1.0, -1.0]), persistent=False)
 
     def velocity(
         self,
@@ -173,9 +179,8 @@ class FlowWorldModel(WorldModel):
 
     def draw(self, horizon: int, batch: int, generator: torch.Generator) -> Float[Tensor, "H B N"]:
         """A tau for every transition and, for a mean flow, the size of a step from there."""
-        config = self.config
-        asked = torch.tensor(nodes(config.integrator, config.substeps), device=generator.device)
-        tau = TAU_SAMPLING[config.tau_sampling]((horizon, batch, 1), generator, asked)
+        draw = TAU_SAMPLING[self.config.tau_sampling]
+        tau = draw((horizon, batch, 1), generator, self.nodes)
         if self.times == 1:
             return tau
         size, keep = torch.rand(2, *tau.shape, generator=generator, device=tau.device)
@@ -240,9 +245,9 @@ class FlowWorldModel(WorldModel):
     @torch.no_grad()
     def _slope(self, y: Tensor, e: Tensor, action: Tensor, times: Tensor, v: Tensor) -> Tensor:
         """d/dtau of the average velocity along the path, the end of the step held fixed."""
-        forward = torch.tensor([1.0, -1.0], device=times.device).expand_as(times)
+        direction = self.forward_in_time.expand_as(times)
         return torch.func.jvp(
-            lambda y, times: self.velocity(y, e, action, times), (y, times), (v, forward)
+            lambda y, times: self.velocity(y, e, action, times), (y, times), (v, direction)
         )[1]
 
     def dynamics_parameters(self) -> int:

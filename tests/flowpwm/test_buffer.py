@@ -1,5 +1,6 @@
 """Sequences never cross an episode's end or the write head; starts are uniform."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,14 +21,14 @@ def filled(
     """Two environments whose observation is [env, step] and reward is the step."""
     buffer = empty(capacity)
 
-    def where(listed: dict[int, list[int]] | None, step: int) -> torch.Tensor:
-        return torch.tensor([step in (listed or {}).get(env, []) for env in range(2)])
+    def where(listed: dict[int, list[int]] | None, step: int) -> np.ndarray:
+        return np.array([step in (listed or {}).get(env, []) for env in range(2)])
 
     for step in range(steps):
-        obs = torch.tensor([[0.0, step], [1.0, step]])
+        obs = np.array([[0.0, step], [1.0, step]], dtype=np.float32)
         died = where(deaths, step)
         end = where(ends, step) | died
-        buffer.add(obs, torch.full((2, 1), float(step)), obs[:, 1], obs + 0.5, died, end)
+        buffer.add(obs, np.full((2, 1), step, np.float32), obs[:, 1], obs + 0.5, died, end)
     return buffer
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from flowpwm import checkpoint
 from flowpwm.__main__ import main
 from flowpwm.checks import ConfigError
 from flowpwm.commands import COMMANDS, load
@@ -310,3 +311,27 @@ def test_settings_are_presets_and_typed_values() -> None:
     assert (config.optim.wm_lr, config.seed) == (1e-4, 3)
     with pytest.raises(ConfigError, match="cannot read epochs='\\['"):
         parse_settings(["point-mass", "epochs=["])
+
+
+def test_several_seeds_are_trained_as_one_program_and_kept_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", *TINY, "--seeds", "3,4", "--out", str(tmp_path)]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "seed 3: epoch" in told and "seed 4: epoch" in told
+    for seed in (3, 4):
+        folder = tmp_path / f"seed-{seed}"
+        config, _ = checkpoint.load_agent(folder / "best")
+        assert config.seed == seed
+        rows = [json.loads(line) for line in (folder / "reports.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == list(range(1, 7))
+    assert main(words) == 0, "there is nothing left to do"
+    assert f"resuming {tmp_path / 'seed-3'} at epoch 6" in capsys.readouterr().out
+    for wrong, said in (
+        ("3,3", "names one twice"),
+        ("3;4", "needs numbers"),
+        ("", "needs numbers"),
+    ):
+        assert main(["train", *TINY, "--seeds", wrong]) == 2
+        assert said in capsys.readouterr().err

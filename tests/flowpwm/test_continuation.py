@@ -14,7 +14,7 @@ from flowpwm.envs import ENVS, make
 from flowpwm.envs.tasks import task_set
 from flowpwm.state import TrainState
 from flowpwm.train import collect, train
-from flowpwm.updates import update_world_model
+from flowpwm.updates import Alone
 from flowpwm.world_models import WORLD_MODELS, WorldModel, make_world_model
 from tests.flowpwm.conftest import DEADLY
 from tests.flowpwm.test_world_models import linear_system, loss_of, small
@@ -112,15 +112,15 @@ def test_the_buffer_tells_final_states_from_the_end_of_time(mortal_mass: str) ->
     env = make(mortal_mass, config.num_envs, seed=config.seed)
     env.reset()
     for t in range(buffer.filled):
-        step = env.step(buffer.action[t].numpy())
-        assert np.array_equal(buffer.terminated[t].numpy(), step.terminated)
-        assert np.array_equal(buffer.end[t].numpy(), step.terminated | step.truncated)
-        assert np.array_equal(buffer.next_obs[t].numpy(), step.final_obs)
-    assert buffer.terminated.any()
-    assert (buffer.end & ~buffer.terminated).any()
+        step = env.step(buffer.field("action")[t].numpy())
+        assert np.array_equal(buffer.field("terminated")[t].numpy(), step.terminated)
+        assert np.array_equal(buffer.field("end")[t].numpy(), step.terminated | step.truncated)
+        assert np.array_equal(buffer.field("next_obs")[t].numpy(), step.final_obs)
+    assert buffer.field("terminated").any()
+    assert (buffer.field("end") & ~buffer.field("terminated")).any()
     # The observation of death is kept, not that of the next life.
-    touched = buffer.next_obs[..., :2].abs().amax(-1) >= DEADLY
-    assert torch.equal(touched, buffer.terminated)
+    touched = buffer.field("next_obs")[..., :2].abs().amax(-1) >= DEADLY
+    assert torch.equal(touched, buffer.field("terminated"))
 
 
 def test_a_run_learns_where_it_dies(mortal_mass: str) -> None:
@@ -132,15 +132,18 @@ def test_a_run_learns_where_it_dies(mortal_mass: str) -> None:
     }
     state = played(mortal_mass, 120, **sizes, horizon=2, wm_batch_size=64, optim__wm_lr=3e-3)
     for _ in range(200):
-        update_world_model(state)
+        Alone(state).world_model()
     assert state.acting is not None
     buffer, model = state.acting.buffer, state.agent.world_model
     e = model.embed(one_task(4))
     with torch.no_grad():
-        goes_on = model.continuation(model.encode(buffer.next_obs, e), e)
+        goes_on = model.continuation(model.encode(buffer.field("next_obs"), e), e)
     assert goes_on is not None
-    dead, truncated = goes_on[buffer.terminated], goes_on[buffer.end & ~buffer.terminated]
-    assert dead.mean() < goes_on[~buffer.terminated].mean() - 0.2
+    dead, truncated = (
+        goes_on[buffer.field("terminated")],
+        goes_on[buffer.field("end") & ~buffer.field("terminated")],
+    )
+    assert dead.mean() < goes_on[~buffer.field("terminated")].mean() - 0.2
     assert truncated.mean() > dead.mean() + 0.2
 
 

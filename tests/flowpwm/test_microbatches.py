@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from flowpwm.experience import Experience, Sequences
 from flowpwm.policies import POLICIES
 from flowpwm.state import TrainState
 from flowpwm.train import collect
-from flowpwm.updates import update_actor, update_world_model
+from flowpwm.updates import Alone
 from flowpwm.world_models import WORLD_MODELS
 from flowpwm.world_models.flow import TAU_SAMPLING
-from tests.flowpwm.tiny import run, tiny, weights
+from tests.flowpwm.tiny import Doubled, run, tiny, weights
 
 # Seven samples: parts of 4 and 3, of 3, 3 and 1, and of one each.
 BATCH, PARTS = 7, (2, 3, 7)
@@ -28,21 +27,6 @@ def double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-class Doubled:
-    """The same experience in 64-bit floats."""
-
-    def __init__(self, experience: Experience):
-        self.experience = experience
-
-    def sample(self, batch: int, horizon: int, generator: torch.Generator) -> Sequences:
-        sequences = self.experience.sample(batch, horizon, generator)
-        return Sequences(*(x.double() if x.is_floating_point() else x for x in sequences))
-
-    def sample_obs(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        obs, task = self.experience.sample_obs(batch, generator)
-        return obs.double(), task
 
 
 def state_of(preset: str, parts: int, **changes: Any) -> TrainState:
@@ -123,11 +107,11 @@ def test_a_world_model_learns_the_same_from_parts_of_a_batch(
 ) -> None:
     changes = {f"world_model__{name}": value for name, value in options.items()}
     whole = state_of(kind, 1, **changes)
-    update_world_model(whole)
+    Alone(whole).world_model()
     assert "loss/continuation" in whole.averages.sums
     for parts in PARTS:
         split = state_of(kind, parts, **changes)
-        update_world_model(split)
+        Alone(split).world_model()
         assert_same(whole, split, "world_model")
 
 
@@ -138,12 +122,12 @@ def test_an_actor_learns_the_same_from_parts_of_a_batch_and_hands_on_the_same(
     kind: str, policy: str
 ) -> None:
     whole = state_of(kind, 1, policy__kind=policy)
-    batch = update_actor(whole)
+    batch = Alone(whole).actor()
     for parts in PARTS:
         split = state_of(kind, parts, policy__kind=policy)
-        other = update_actor(split)
+        other = Alone(split).actor()
         assert_same(whole, split, "policy")
-        assert split.scale.std == pytest.approx(whole.scale.std, rel=1e-9)
+        assert split.scale.std == pytest.approx(float(whole.scale.std), rel=1e-9)
         # In the same order, for the critic shuffles them into minibatches.
         for one, two in zip(batch, other, strict=True):
             assert torch.allclose(one, two, rtol=1e-9)

@@ -21,7 +21,7 @@ from flowpwm.networks import Ensemble
 from flowpwm.policies import POLICIES
 from flowpwm.state import TrainState
 from flowpwm.train import collect, train
-from flowpwm.updates import update_actor, update_world_model
+from flowpwm.updates import Alone
 from flowpwm.world_models import WORLD_MODELS, make_world_model
 from tests.flowpwm.tiny import THREE_TASKS, tasks_of, tiny
 
@@ -203,7 +203,7 @@ def test_the_task_vectors_get_a_gradient_and_learn(kind: str) -> None:
     before = state.agent.world_model.embedding.weight.detach().clone()
     assert state.acting is not None
     collect(state, state.acting)
-    update_world_model(state)
+    Alone(state).world_model()
     gradient = state.agent.world_model.embedding.weight.grad
     assert gradient is not None
     assert (gradient.abs().amax(1) > 0).all()
@@ -216,7 +216,7 @@ def test_the_actor_does_not_train_the_task_vectors() -> None:
     assert state.acting is not None
     collect(state, state.acting)
     before = state.agent.world_model.embedding.weight.detach().clone()
-    update_actor(state)
+    Alone(state).actor()
     assert torch.equal(state.agent.world_model.embedding.weight, before)
 
 
@@ -241,8 +241,9 @@ def test_every_network_learns_from_several_tasks() -> None:
     before = {name: p.detach().clone() for name, p in state.agent.named_parameters()}
     collect(state, state.acting)
     for _ in range(3):
-        update_world_model(state)
-        updates.update_critic(state, update_actor(state))
+        Alone(state).world_model()
+        steps = Alone(state)
+        steps.critic(steps.actor())
     for name, parameter in state.agent.named_parameters():
         assert not torch.equal(before[name], parameter), name
 
@@ -297,7 +298,7 @@ def test_imagined_actions_are_0_beyond_a_tasks_own_and_have_no_entropy_there(
         return seen[-1][0]
 
     monkeypatch.setattr(updates, "imagine", watch)
-    update_actor(state)
+    Alone(state).actor()
     ((imagined, e, mask),) = seen
     width = mask.sum(1).int()
     assert sorted(width.unique().tolist()) == [1, 2, 6]
@@ -324,7 +325,7 @@ def test_what_a_task_does_not_have_teaches_the_policy_nothing() -> None:
             )
         )
     )
-    update_actor(state)
+    Alone(state).actor()
     last = state.agent.policy.mean[-1]
     for gradient in (last.weight.grad, last.bias.grad, state.agent.policy.log_std.grad):
         assert gradient is not None and len(gradient) == 6
@@ -346,7 +347,7 @@ def test_a_policy_of_one_task_learns_inside_a_model_of_several() -> None:
     reports = list(train(state))
     assert state.acting is not None
     assert state.acting.buffer.task.tolist() == [1] * 4
-    assert state.acting.buffer.obs.shape[-1] == OBS
+    assert state.acting.buffer.field("obs").shape[-1] == OBS
     changed = (state.agent.world_model.embedding.weight != before).any(1)
     assert changed.tolist() == [False, True, False]
     (evaluation,) = reports[-1].evaluations

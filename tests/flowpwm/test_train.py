@@ -19,7 +19,7 @@ from flowpwm.experience import Sequences
 from flowpwm.report import METRICS, Evaluation
 from flowpwm.state import TrainState
 from flowpwm.train import collect, learning_rate, train
-from flowpwm.updates import Diverged, update_world_model
+from flowpwm.updates import Alone, Diverged
 from flowpwm.world_models import WORLD_MODELS
 from tests.flowpwm.tiny import one_task, run, science, tiny, weights
 
@@ -210,7 +210,7 @@ def test_every_update_moves_the_running_average_of_the_encoder() -> None:
     assert model.target_encoder is not None
     before = [p.clone() for p in model.target_encoder.parameters()]
     for _ in range(2):
-        update_world_model(state)
+        Alone(state).world_model()
         expected = [
             0.75 * old + 0.25 * new.detach()
             for old, new in zip(before, model.encoder.parameters(), strict=True)
@@ -315,10 +315,10 @@ def test_every_step_acts_on_the_encoded_real_observation(keep: float) -> None:
             z = state.agent.world_model.encode(torch.as_tensor(obs), e)
             action = state.agent.policy(z, e, noise)
         step = env.step(action.numpy())
-        assert torch.equal(buffer.obs[t], torch.as_tensor(obs))
-        assert torch.allclose(buffer.action[t], action, atol=1e-6)
-        assert torch.equal(buffer.reward[t], torch.as_tensor(step.reward))
-        assert torch.equal(buffer.next_obs[t], torch.as_tensor(step.final_obs))
+        assert torch.equal(buffer.field("obs")[t], torch.as_tensor(obs))
+        assert torch.allclose(buffer.field("action")[t], action, atol=1e-6)
+        assert torch.equal(buffer.field("reward")[t], torch.as_tensor(step.reward))
+        assert torch.equal(buffer.field("next_obs")[t], torch.as_tensor(step.final_obs))
         obs = step.obs
 
 
@@ -355,11 +355,11 @@ def test_the_end_of_an_episodes_time_is_no_end_of_its_future() -> None:
     for _ in range(20):  # 160 steps of episodes of 64
         collect(state, state.acting)
     buffer = state.acting.buffer
-    assert buffer.end.nonzero()[:, 0].unique().tolist() == [63, 127]
-    assert not buffer.terminated.any()
+    assert buffer.field("end").nonzero()[:, 0].unique().tolist() == [63, 127]
+    assert not buffer.field("terminated").any()
     # What is kept is where the episode ended, not where the next one begins.
-    assert not torch.equal(buffer.next_obs[63], buffer.obs[64])
-    assert torch.equal(buffer.next_obs[62], buffer.obs[63])
+    assert not torch.equal(buffer.field("next_obs")[63], buffer.field("obs")[64])
+    assert torch.equal(buffer.field("next_obs")[62], buffer.field("obs")[63])
 
 
 def test_evaluation_is_the_sum_of_environment_rewards_of_re_encoded_observations() -> None:

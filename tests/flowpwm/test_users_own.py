@@ -39,7 +39,9 @@ def test_it_joins_built_in_tasks() -> None:
     state, (report,) = run(config)
     assert [evaluation.task for evaluation in report.evaluations] == ["point-mass", TASK]
     assert state.acting is not None
-    assert (state.acting.buffer.obs[:8, 2:, 3:] == 0).all()  # of 4 numbers a pendulum has 3
+    assert (
+        state.acting.buffer.field("obs")[:8, 2:, 3:] == 0
+    ).all()  # of 4 numbers a pendulum has 3
 
 
 def test_where_episodes_cannot_go_on_after_a_resume_nothing_crosses_the_break(
@@ -56,9 +58,13 @@ def test_where_episodes_cannot_go_on_after_a_resume_nothing_crosses_the_break(
     assert not np.array_equal(resumed.acting.obs, first.acting.obs)
     collect(resumed, resumed.acting)
     buffer = resumed.acting.buffer
-    assert not buffer.end[:15].any() and buffer.end[15].all() and not buffer.end[16:24].any()
+    assert (
+        not buffer.field("end")[:15].any()
+        and buffer.field("end")[15].all()
+        and not buffer.field("end")[16:24].any()
+    )
     # The last step before the break is the last of its sequence.
     sequences = buffer.sample(500, 4, torch.Generator().manual_seed(0))
-    follows = torch.isclose(sequences.obs[1:-1], buffer.next_obs[15][None, :1]).all(-1)
+    follows = torch.isclose(sequences.obs[1:-1], buffer.field("next_obs")[15][None, :1]).all(-1)
     assert follows.any() and not (sequences.mask[1:] & follows).any()
     assert run(config, resumed)[0].finished

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from torch import Tensor
 
 from flowpwm.compose import compose
 from flowpwm.config import RunConfig
 from flowpwm.envs import spec
 from flowpwm.envs.tasks import TaskSet
+from flowpwm.experience import Experience, Sequences
 from flowpwm.report import Report
 from flowpwm.state import TrainState
 from flowpwm.train import train
@@ -58,6 +60,24 @@ def science(report: Report) -> dict[str, float]:
     return {
         k: v for k, v in report.metrics.items() if k.split("/")[0] not in ("time", "rate", "memory")
     }
+
+
+class Doubled:
+    """The same experience in 64-bit floats."""
+
+    def __init__(self, experience: Experience):
+        self.experience = experience
+
+    def sample(self, batch: int, horizon: int, generator: torch.Generator) -> Sequences:
+        sequences = self.experience.sample(batch, horizon, generator)
+        return Sequences(*(x.double() if x.is_floating_point() else x for x in sequences))
+
+    def sample_obs(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        obs, task = self.experience.sample_obs(batch, generator)
+        return obs.double(), task
+
+    def __len__(self) -> int:
+        return len(self.experience)
 
 
 def tasks_of(*sizes: tuple[int, int], terminates: bool = False) -> TaskSet:

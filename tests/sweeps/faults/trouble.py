@@ -11,24 +11,24 @@ from pathlib import Path
 
 import torch
 
-from flowpwm import train as training
 from flowpwm.evaluate import Evaluator
 from flowpwm.state import TrainState
+from flowpwm.updates import Alone
 from sweeps.core.worker import trainable
 from tests.sweeps.faults import disks
 
 
 def at_epoch(epoch: int, trouble: Callable[[TrainState], None]) -> None:
     """Before the actor learns in this epoch, after the world model did."""
-    real = training.update_actor
+    real = Alone.actor
 
     @functools.wraps(real)
-    def update(state: TrainState):
-        if state.epoch + 1 == epoch:
-            trouble(state)
-        return real(state)
+    def update(steps: Alone):
+        if steps.states[0].epoch + 1 == epoch:
+            trouble(steps.states[0])
+        return real(steps)
 
-    training.update_actor = update
+    Alone.actor = update
 
 
 def fill_disk(place: Path, leave: int, state: TrainState) -> None:
