@@ -23,6 +23,12 @@ PROCESS_BYTES = 500 * 2**20
 KEPT_PER_UNIT = 4
 
 
+# Of a GPU: seconds to start the kernels of a layer, and for a FLOP. Guesses from data sheets and
+# typical kernel starts: only a measurement makes them worth anything.
+GPU_CALL_S, GPU_FLOP_S = 4e-5, 5e-14
+MOST_SEEDS_AT_ONCE = 8  # so that what ends one process does not end all of a comparison
+
+
 @dataclass(frozen=True)
 class Cost:
     """nfe: velocity evaluations an environment step (0 for an MLP); sizes in bytes.
@@ -81,6 +87,22 @@ def _estimate(config: RunConfig) -> Cost:
         checkpoint_bytes=int(2 * (last + best)),
         kept_bytes=int(2 * weights),
     )
+
+
+def seeds_that_pay(config: RunConfig, cost: Cost, device_bytes: int) -> int:
+    """How many seeds of a configuration are worth training as one program (`flowpwm.together`).
+
+    A GPU that is busy with starting kernels starts as many for several seeds as for one: they pay
+    until their products of matrices take as long as the starts, and while they fit into so many
+    bytes (0: not known). On a CPU, which has no such idle time, each seed is better off alone.
+    """
+    if config.device != "cuda" or config.recompute:
+        return 1
+    epoch = cost.work.epoch
+    pay = int(epoch.calls * GPU_CALL_S / max(1e-9, epoch.flops * GPU_FLOP_S))
+    if device_bytes:
+        pay = min(pay, int(device_bytes // max(1, cost.device_memory_bytes)))
+    return max(1, min(MOST_SEEDS_AT_ONCE, pay))
 
 
 def fitting(config: RunConfig, device_bytes: int) -> RunConfig:

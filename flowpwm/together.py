@@ -59,11 +59,15 @@ class Together:
                 try:
                     refuse_divergence(self.states[i])
                 except Diverged as error:
-                    self.diverged[i] = error
+                    self.leave(i, error)
                     continue
                 report = look(self.states[i])
                 if report is not None:
                     yield i, report
+
+    def leave(self, run: int, why: Diverged) -> None:
+        """Have a run taken for diverged, whatever its weights are."""
+        self.diverged[run] = why
 
     def _behind(self) -> list[int]:
         """Who has done the fewest epochs of those that go on."""

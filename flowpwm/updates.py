@@ -261,20 +261,20 @@ class Alone(Updates):
 def compile_parts(agent: Agent) -> None:
     """Fuse the kernels of what losses call again and again; on a GPU, record them as CUDA graphs.
 
-    A step at a time: a rollout of 16 environment steps and 8 velocity calls each would be one
-    program of thousands of kernels, which takes longer to compile than to train with.
+    A call of a network at a time: a rollout of 16 environment steps of 8 velocity calls each would
+    be one program of thousands of kernels, which takes longer to compile than to train with.
     """
     on_gpu = torch.cuda.is_available()
+    dynamics = "velocity" if hasattr(agent.world_model, "velocity") else "next"
     for module, names in (
-        (agent.world_model, ("encode", "next", "velocity", "reward_logits")),
+        (agent.world_model, ("encode", dynamics, "reward_logits")),
         (agent.policy, ("pre_tanh",)),
         # On a CPU a critic's products are all that counts, and no faster.
         (agent.critic, ("forward",) if on_gpu else ()),
     ):
         for name in names:
-            if (part := getattr(module, name, None)) is not None:
-                fused = torch.compile(part, mode="max-autotune" if on_gpu else "default")
-                setattr(module, name, fused)
+            mode = "max-autotune" if on_gpu else "default"
+            setattr(module, name, torch.compile(getattr(module, name), mode=mode))
 
 
 @contextmanager

@@ -45,6 +45,22 @@ class Misbehaving(VectorWrapper):
         raise NotImplementedError
 
 
+class Unlucky(Misbehaving):
+    """Breaks in its fourth epoch, in the training with seed 7 alone."""
+
+    unlucky = False
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        # What the adapter draws from a training's seed.
+        drawn = np.random.default_rng(7).integers(2**31)
+        self.unlucky = self.unlucky or seed == drawn
+        return self.env.reset(seed=seed, options=options)
+
+    def misbehave(self) -> None:
+        if self.unlucky and self.steps == 16:
+            raise RuntimeError("out of luck")
+
+
 class Leaky(Misbehaving):
     """Loses memory at every step; an epoch takes a tenth of a second."""
 

@@ -18,6 +18,7 @@ S = TypeVar("S", bound=Sweep)
 FREE = (
     *("goal", "wandb", "tensorboard"),
     *("cpus_per_trial", "gpus_per_trial", "memory_per_trial", "accelerator"),
+    "seeds_per_program",
 )
 #: Lists that may get longer.
 _LISTS = ("tasks", "confirm.seeds", "select.seeds")

@@ -127,6 +127,11 @@ _SHARED = {
     "trial.accelerator": Setting(
         "accelerator", _accelerator, "type of GPU a trial needs, as Ray names it: H100, A100, L40S"
     ),
+    "trial.seeds": Setting(
+        "seeds_per_program",
+        lambda n, v: _whole(n, v, 0, MOST_SEEDS),
+        "seeds of a configuration trained as one program, after the screen; 0: as many as pay",
+    ),
     "wandb": Setting("wandb", _wandb, "off, offline or online; one run a trial"),
     "tensorboard": Setting("tensorboard", _switch, "true: event files, one run a trial"),
 }

@@ -54,6 +54,7 @@ class Sweep:
     gpus_per_trial: float = 0.0  # 0: from the configuration
     memory_per_trial: float = 0.0  # GiB; 0: from the configuration and what runs like it held
     accelerator: str = ""  # type of GPU, as Ray calls it; '': any
+    seeds_per_program: int = 0  # beyond the screen; 0: as many as pay
     wandb: str = "off"
     tensorboard: bool = False
     goal: str = ""  # the question, in a sentence

@@ -58,7 +58,7 @@ class EventCallback(tune.Callback):
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A start, an evaluation, a heartbeat, or the last word of a worker."""
-        trial_id = trial.config["trial_id"]
+        trial_id = result.get("of", trial.config["trial_id"])
         if result.get("outcome") == "interrupted" and not result["attempt"]:
             return  # it was about to start when the sweep was stopped
         if result.get("abandoned"):
@@ -74,16 +74,21 @@ class EventCallback(tune.Callback):
     @_guarded
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """The end of a trial; one that a rung stopped has not said so itself."""
-        self._recorder.left(trial.config["trial_id"])
+        for trial_id in _trials_of(trial):
+            self._recorder.left(trial_id)
 
     @_guarded
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A worker died, or never came up."""
-        record = self._recorder.state.trials[trial.config["trial_id"]]
+        error = error_of(trial)
+        for trial_id in _trials_of(trial):
+            self._lost(self._recorder.state.trials[trial_id], error)
+
+    def _lost(self, record: TrialRecord, error: BaseException | None) -> None:
+        """The worker of a trial is gone; one that it shared with others goes on without them."""
         if record.stop_decided:
-            self.on_trial_complete(iteration, trials, trial)
+            self._recorder.left(record.trial_id)
         elif not record.final:
-            error = error_of(trial)
             if self._is_node_lost(record, error):
                 self._node_lost(record)
             elif self._is_cut_off(record, error):
@@ -113,6 +118,12 @@ class EventCallback(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that we never do: we resume from our events.
         return {}
+
+
+def _trials_of(trial: Any) -> list[str]:
+    """Our trials in a trial of Tune's."""
+    fellows = trial.config.get("fellows", ())
+    return [trial.config["trial_id"], *(fellow["trial_id"] for fellow in fellows)]
 
 
 def error_of(trial: Any) -> BaseException | None:

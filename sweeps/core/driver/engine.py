@@ -24,7 +24,7 @@ from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.retries import Retries
 from sweeps.core.protocol.stages import Stages
 from sweeps.core.worker.jobs import make_job
-from sweeps.core.worker.trainable import run_trial
+from sweeps.core.worker.process import run_trial
 
 
 class Engine:

@@ -26,7 +26,9 @@ class RungScheduler(FIFOScheduler):
         self._on_error = on_error
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Judge a result."""
+        """Judge a result. Of seeds in one program none has a rung, and none ends the others."""
+        if trial.config.get("fellows"):
+            return TrialScheduler.CONTINUE
         try:
             stays = self._judge.goes_on(trial.config, result)
         except Exception as error:  # noqa: BLE001 - kept, and raised at the end

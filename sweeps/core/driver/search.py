@@ -46,7 +46,8 @@ class StageSearch(Searcher):
         try:
             plan = next(self._plans)
             if plan is not None:
-                self._on_queued(plan)
+                for each in plan.all:
+                    self._on_queued(each)
             elif not self._live:
                 raise RuntimeError("a stage waits for trials that Tune no longer runs")
         except StopIteration:

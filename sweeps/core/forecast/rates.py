@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from flowpwm.config import RunConfig, env_steps_per_epoch
-from flowpwm.cost import Cost
+from flowpwm.cost import GPU_CALL_S, GPU_FLOP_S, Cost
 from flowpwm.modes import MODES
 from flowpwm.work import Work, episode_steps
 from sweeps.core.protocol.requests import one_in_ten_exceeds
@@ -27,9 +27,8 @@ class Rates(NamedTuple):
         return work.flops * self.flop + work.numbers * self.number + work.calls * self.call
 
 
-# One thread of a server's CPU, fitted to updates of 0.2 and 5 million parameters. The GPU's are
-# guesses from data sheets and typical kernel starts: only a measurement makes them worth anything.
-NOMINAL = {"cpu": Rates(1e-11, 2.5e-9, 4.6e-5), "cuda": Rates(5e-14, 1e-11, 4e-5)}
+# One thread of a server's CPU, fitted to updates of 0.2 and 5 million parameters.
+NOMINAL = {"cpu": Rates(1e-11, 2.5e-9, 4.6e-5), "cuda": Rates(GPU_FLOP_S, 1e-11, GPU_CALL_S)}
 #: Seconds of one step of one environment, physics and reward, where none was measured.
 ENV_STEP_S = 5e-5
 #: What a trial takes besides its epochs: a worker, imports, environments, its last checkpoint.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,12 @@ class Plan:
     config: RunConfig
     resources: Resources
     cost: Cost
+    fellows: tuple[Plan, ...] = ()  # other seeds of it, trained in the same process
+
+    @property
+    def all(self) -> tuple[Plan, ...]:
+        """It, and those that are trained with it."""
+        return self, *self.fellows
 
     @property
     def name(self) -> str:
@@ -99,6 +105,13 @@ def make_plan(
 def sized(plan: Plan, sweep: Sweep, sizing: Sizing) -> Plan:
     """The same trial with a request made anew."""
     return dataclasses.replace(plan, resources=needed(plan.config, plan.cost, sweep, sizing))
+
+
+def in_one_program(plans: Sequence[Plan], sweep: Sweep, sizing: Sizing) -> Plan:
+    """The first of the plans with the others as its fellows, and what all of them need."""
+    first, *others = plans
+    wanted = needed(first.config, first.cost, sweep, sizing, runs=len(plans))
+    return dataclasses.replace(first, resources=wanted, fellows=tuple(others))
 
 
 def plan_again(record: TrialRecord, sweep: Sweep, sizing: Sizing = NOTHING_KNOWN) -> Plan:

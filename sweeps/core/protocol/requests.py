@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from flowpwm.config import RunConfig, config_id
-from flowpwm.cost import Cost
+from flowpwm.cost import PROCESS_BYTES, Cost
 from sweeps.core.definition.sweep import Sweep
 
 # A request is a limit as well, and an estimate of the first order may be off by this.
@@ -184,16 +184,20 @@ def one_in_ten_exceeds(values: Collection[float]) -> float:
     return ordered[math.ceil(0.9 * len(ordered)) - 1] if ordered else 0.0
 
 
-def needed(config: RunConfig, cost: Cost, sweep: Sweep, sizing: Sizing) -> Resources:
-    """CPUs by threads, memory by the rule above, a GPU or the share of one that the trial fills."""
-    wanted = sizing.host(config, cost).wanted_bytes
-    wanted += WANDB_BYTES if "wandb" in sweep.trackers else 0
+def needed(config: RunConfig, cost: Cost, sweep: Sweep, sizing: Sizing, runs: int = 1) -> Resources:
+    """CPUs by threads, memory by the rule above, a GPU or the share of one that the trial fills.
+
+    Of so many `runs` in one process, which share its threads, its imports and its context.
+    """
+    wanted = runs * sizing.host(config, cost).wanted_bytes - (runs - 1) * PROCESS_BYTES
+    wanted += runs * WANDB_BYTES if "wandb" in sweep.trackers else 0
     memory = whole_steps(wanted)
     if sweep.memory_per_trial:
-        memory = round(sweep.memory_per_trial * 2**30)
-    gpus = sweep.gpus_per_trial
+        memory = round(runs * sweep.memory_per_trial * 2**30)
+    # What is asked for by the trial: at most one GPU, on which a program runs as a whole.
+    gpus = sweep.gpus_per_trial if runs == 1 else min(1.0, runs * sweep.gpus_per_trial)
     if not gpus and config.device == "cuda":
-        gpus = gpu_share(sizing.device(config, cost).wanted_bytes, sizing.gpu_bytes)
+        gpus = gpu_share(runs * sizing.device(config, cost).wanted_bytes, sizing.gpu_bytes)
     cpus = sweep.cpus_per_trial or float(config.num_threads)
     return Resources(cpus, gpus, memory, sweep.accelerator)
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
+from flowpwm.cost import seeds_that_pay
 from sweeps.core.definition.axes import Cell
 from sweeps.core.definition.compare import Compare
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.definition.tune import Tune
 from sweeps.core.protocol.grid import Grid, Source, is_enumerable
 from sweeps.core.protocol.past import cells_of
-from sweeps.core.protocol.plan import Plan, make_plan, plan_again
+from sweeps.core.protocol.plan import Plan, in_one_program, make_plan, plan_again
 from sweeps.core.protocol.ranking import Ranked, rank
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
@@ -113,11 +115,33 @@ class Stages(Generic[S]):
 
     def _left(self, records: list[TrialRecord]) -> Iterator[Plan]:
         """What still has to run; a trial that a rung stopped is done, even if nobody noted it."""
+        handed_out: set[str] = set()
         for record in records:
             if record.stop_decided and not record.final:
                 self._recorder.ended(record.trial_id, "stopped", {})
-            elif not record.final:
-                yield self._once_more(record)
+            elif not record.final and record.trial_id not in handed_out:
+                waiting = [r for r in records if r.trial_id not in handed_out]
+                plan = self._with_fellows(record, waiting)
+                handed_out |= {each.trial_id for each in plan.all}
+                yield plan
+
+    def _with_fellows(self, record: TrialRecord, records: list[TrialRecord]) -> Plan:
+        """A plan that takes other seeds of its configuration along, where that pays."""
+        plan = self._once_more(record)
+        size = self._sweep.seeds_per_program or seeds_that_pay(
+            plan.config, plan.cost, self._sizing.gpu_bytes
+        )
+        # In the screen a trial has one seed, and rungs that may end it.
+        if size == 1 or record.stage == "screen" or record.failures:
+            return plan
+        others = (
+            other
+            for other in records
+            if other is not record and not other.final and not other.failures
+            if (other.arm, other.config_id) == (record.arm, record.config_id)
+        )
+        fellows = [self._once_more(other) for other in islice(others, size - 1)]
+        return in_one_program([plan, *fellows], self._sweep, self._sizing)
 
     def _begin(self, stage: str) -> None:
         if stage not in self._recorder.state.stages:

@@ -60,6 +60,9 @@ class SimulatedStages(TuneStages):
     def _once_more(self, record: TrialRecord) -> Plan:
         return self._planner.plan(record.arm, record.stage, record.params, record.seed)
 
+    def _with_fellows(self, record: TrialRecord, records: list[TrialRecord]) -> Plan:
+        return self._once_more(record)  # what a program of several saves is not simulated
+
 
 class MemoryLog(Log):
     """Keeps events nowhere: what the recorder makes of them is enough for a simulation."""

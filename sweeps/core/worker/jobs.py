@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,18 @@ class Job:
     progress: str  # the key of a result that says how far it is
     budget: int  # of `progress`
     resources: dict[str, float | str]
+    # Other seeds, trained in the same process: each with its own trial_id and config_json.
+    fellows: list[dict[str, str]] = field(default_factory=list)
+
+    def each(self) -> list[Job]:
+        """A job for every trial of the process."""
+        own = {"trial_id": self.trial_id, "config_json": self.config_json}
+        return [dataclasses.replace(self, **one, fellows=[]) for one in (own, *self.fellows)]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's configuration, as `flowpwm.compose.from_dict` reads it."""
+        return json.loads(self.config_json)
 
     @property
     def folder_path(self) -> Path:
@@ -53,4 +65,8 @@ def make_job(plan: Plan, folder: Path, sweep: str, trackers: Mapping[str, str]) 
         progress=plan.progress,
         budget=plan.budget,
         resources=plan.resources.to_dict(),
+        fellows=[
+            {"trial_id": fellow.trial_id, "config_json": json.dumps(to_dict(fellow.config))}
+            for fellow in plan.fellows
+        ],
     )

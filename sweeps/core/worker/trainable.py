@@ -7,10 +7,10 @@ ended: the next trial is to have a fresh one.
 
 from __future__ import annotations
 
-import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,26 +44,18 @@ HEARTBEAT_S = 15.0
 CHECKPOINT_S = 60.0
 
 
-def run_trial(config: Mapping[str, Any]) -> dict[str, Any]:
+def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
     """Train one job to its end, a stop or a failure, and return what became of it.
 
-    The last result's `outcome` is completed, interrupted or failed. A rung that ends the trial
-    raises SystemExit out of `tune.report`, with everything saved before. Raises StorageError
-    where the run folder cannot be seen, and OutOfMemory with its last words left beside the log.
+    `limits` are the watchdog's; None: those that follow from the job. The last result's `outcome`
+    is completed, interrupted or failed. A rung that ends the trial raises SystemExit out of
+    `tune.report`, with everything saved before. Raises StorageError where the run folder cannot be
+    seen, and OutOfMemory with its last words left beside the log.
     """
-    return run_job(Job(**config))
-
-
-def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
-    """`run_trial` with limits of the watchdog; None: those that follow from the job."""
     stop = StopSignal(job.folder_path / "stop")
     if stop():
         return {"outcome": "interrupted", "attempt": 0}
-    if not (job.folder_path / "events").is_dir():
-        raise StorageError(
-            f"{job.folder_path} is not visible on {socket.gethostname()}: "
-            "results must lie on storage that all nodes share"
-        )
+    require_folder(job.folder_path)
     attempt = next_attempt(job.folder_path, job.trial_id)
     stop.replaced_if(lambda: next_attempt(job.folder_path, job.trial_id) > attempt + 1)
     try:
@@ -72,7 +64,7 @@ def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
         words = {"failure_class": failure_class(error), "message": last_line(error)}
         return {"outcome": "failed", "attempt": attempt} | words
     with trial_log as log:
-        run = _Attempt(job, attempt, stop, log, limits=limits or _limits(job))
+        run = Attempt(job, attempt, stop, log, limits=limits or limits_of(job))
         try:
             result = run.result()
         except Exception as error:  # noqa: BLE001 - every exception becomes a row
@@ -85,6 +77,15 @@ def run_job(job: Job, limits: Limits | None = None) -> dict[str, Any]:
 
 class OutOfMemory(RuntimeError):
     """The attempt ran out of memory and left its last words; its process is used up."""
+
+
+def require_folder(folder: Path) -> None:
+    """Raise StorageError where the run folder cannot be seen from here."""
+    if not (folder / "events").is_dir():
+        raise StorageError(
+            f"{folder} is not visible on {socket.gethostname()}: "
+            "results must lie on storage that all nodes share"
+        )
 
 
 def gpu_name(config: RunConfig) -> str | None:
@@ -101,8 +102,8 @@ def this_node() -> dict[str, str]:
 
 
 @dataclass
-class _Attempt:
-    """One run of one trial in this process."""
+class Attempt:
+    """One run of one trial in this process, which may have `runs` of several."""
 
     job: Job
     attempt: int
@@ -110,24 +111,29 @@ class _Attempt:
     log: TrialLog
     state: TrainState | None = None
     limits: Limits = field(default_factory=Limits)
+    runs: int = 1
 
     def __post_init__(self) -> None:
         self.began = self.reported_at = self.saved_at = time.monotonic()
         self.save_took = 0.0
         self.trackers: Trackers | None = None
         self.skipped = 0  # checkpoints that storage did not take
-        self.watchdog = Watchdog(self.limits, self.log.warning, self._last_words, self.log.stream)
+        self.watchdog = Watchdog(self.limits, self.log.warning, self.last_words, self.log.stream)
 
     def result(self) -> dict[str, Any]:
         """Train, and return the last result."""
-        config = from_dict(json.loads(self.job.config_json))
-        torch.set_num_threads(config.num_threads)
-        memory.give_back()  # of the trial that this process was taken over from
-        memory.limit_device(config.device, float(self.job.resources["num_gpus"]))
+        config = from_dict(self.job.config)
+        make_room(config, self.job)
         with self.watchdog:
-            state = self.state = self._restore(config)
+            state = self.restore(config)
             try:
-                return self._train(state)
+                with self.recording(state):
+                    self.watchdog.follow(lambda: moved(state))
+                    for report in train(state, self.should_stop):
+                        with self.watchdog.excused():
+                            self.take(state, report)
+                    with self.watchdog.excused():
+                        return self.finish(state)
             finally:
                 state.close()
 
@@ -151,11 +157,13 @@ class _Attempt:
             return False
         return True
 
-    def _train(self, state: TrainState) -> dict[str, Any]:
+    @contextmanager
+    def recording(self, state: TrainState) -> Iterator[None]:
+        """While rows and trackers are open; the driver is told of the start."""
         dtypes = {name: metric.dtype for name, metric in METRICS.items()}
         folder, trial_id = self.job.folder_path, self.job.trial_id
         # A row that storage does not take holds training up; a checkpoint is skipped.
-        patience = Patience(PATIENCE_S, self._should_stop, self.log.warning)
+        patience = Patience(PATIENCE_S, self.should_stop, self.log.warning)
         with (
             SeriesWriter(
                 folder, trial_id, self.attempt, dtypes=dtypes, patience=patience
@@ -165,17 +173,13 @@ class _Attempt:
             ) as self.trackers,
         ):
             self._tell(state, kind="started", gpu=gpu_name(state.config), **this_node())
-            self.watchdog.follow(lambda: _moved(state))
-            for report in train(state, self._should_stop):
-                with self.watchdog.excused():
-                    self._take(state, report)
-            with self.watchdog.excused():
-                return self._finish(state)
+            yield
 
-    def _should_stop(self) -> bool:
+    def should_stop(self) -> bool:
+        """Whether memory is short, or the sweep stops."""
         return self.watchdog.stop_asked or self.stop()
 
-    def _last_words(self, cause: str, message: str) -> None:
+    def last_words(self, cause: str, message: str) -> None:
         """Of a process that the watchdog ends: said by a thread of its own, and perhaps cut off."""
         self.leave(self._failed(cause, message))
         if cause == "hang":
@@ -205,17 +209,20 @@ class _Attempt:
     def _last(self) -> Path:
         return self.job.folder_path / "checkpoints" / self.job.trial_id / "last"
 
-    def _restore(self, config: RunConfig) -> TrainState:
+    def restore(self, config: RunConfig) -> TrainState:
+        """The run as it was last saved, or from its start."""
         remove_stale(self._last.parent)
         if not checkpoint.exists(self._last):
             self.log.info("starts from its first epoch")
-            return TrainState.start(config)
-        # A damaged checkpoint fails the trial: to begin again unasked would hide the loss.
-        state = checkpoint.load(self._last, config)
-        self.log.info("goes on from epoch %d", state.epoch)
-        return state
+            self.state = TrainState.start(config)
+        else:
+            # A damaged checkpoint fails the trial: to begin again unasked would hide the loss.
+            self.state = checkpoint.load(self._last, config)
+            self.log.info("goes on from epoch %d", self.state.epoch)
+        return self.state
 
-    def _take(self, state: TrainState, report: Report) -> None:
+    def take(self, state: TrainState, report: Report) -> None:
+        """Write a report down, save where it is time to, and tell the driver."""
         where = {"epoch": report.epoch, "env_steps": report.env_steps}
         self.series.report(where | dict(report.metrics))
         if self.trackers:
@@ -270,7 +277,7 @@ class _Attempt:
     def _tell(self, state: TrainState, kind: str, **more: Any) -> None:
         """A line for the driver, which may end the trial here; everything is on disk before."""
         self.series.flush()
-        tune.report(self._standing(state) | {"kind": kind} | more)
+        tune.report(self._standing(state) | {"kind": kind, "of": self.job.trial_id} | more)
         self.reported_at = time.monotonic()
 
     def _standing(self, state: TrainState) -> dict[str, Any]:
@@ -280,15 +287,17 @@ class _Attempt:
             "env_steps": state.env_steps,
             "score": state.score,
             "score_variance": state.score_variance,
-            "host_memory_bytes": self.watchdog.memory_peak_bytes or None,
-            "device_memory_bytes": memory.device_peak_bytes(state.config.device) or None,
+            "host_memory_bytes": self.watchdog.memory_peak_bytes // self.runs or None,
+            "device_memory_bytes": memory.device_peak_bytes(state.config.device) // self.runs
+            or None,
             "wall_time_s": time.monotonic() - self.began,
             "log_path": self.log.relative_path,
             "unsaved": self.skipped or None,
             **(self.trackers.place if self.trackers else {}),
         }
 
-    def _finish(self, state: TrainState) -> dict[str, Any]:
+    def finish(self, state: TrainState) -> dict[str, Any]:
+        """Save, and return the last result of a run that ended without an exception."""
         self._save(state, "last")
         abandoned = self.stop.abandoned
         # All epochs, or no improvement for as long as it was to wait; and that is saved.
@@ -306,13 +315,20 @@ class _Attempt:
         return self._standing(state) | end
 
 
-def _moved(state: TrainState) -> tuple[int, ...]:
+def make_room(config: RunConfig, job: Job) -> None:
+    """Give back what the trial before held in this process, and keep to the job's share."""
+    torch.set_num_threads(config.num_threads)
+    memory.give_back()
+    memory.limit_device(config.device, float(job.resources["num_gpus"]))
+
+
+def moved(state: TrainState) -> tuple[int, ...]:
     """What changes as long as a run does anything, epochs first."""
     played = state.evaluator.steps if state.evaluator else 0
     return state.epoch, state.updates, state.env_steps, played
 
 
-def _limits(job: Job) -> Limits:
+def limits_of(job: Job) -> Limits:
     """The memory that the trial asked for, or what its control group has if that is less."""
     wanted = int(job.resources["memory_bytes"])
     limit = memory_limit()

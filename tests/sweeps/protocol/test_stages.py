@@ -279,3 +279,63 @@ def test_a_resume_within_an_extension_knows_whose_seeds_are_spent(tmp_path: Path
         p.trial_id for p in left
     }
     assert {p.config.seed for p in left} == {1002, 1003}
+
+
+def names(plan: Plan) -> list[tuple[str, int]]:
+    return [(each.arm, each.config.seed) for each in plan.all]
+
+
+def test_seeds_of_a_configuration_are_handed_out_as_programs_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    sweep = dataclasses.replace(
+        SMALL, seeds_per_program=2, confirm=Confirm(seeds=(1000, 1001, 1002), episodes=3)
+    )
+    driver = Driver(tmp_path, sweep)
+    screened = [driver.next() for _ in range(3)]
+    assert [len(plan.all) for plan in screened] == [1, 1, 1], "rungs end trials one by one"
+    for plan, score in zip(screened, (5.0, 9.0, 7.0), strict=True):
+        driver.end(plan, score)
+    selected = [driver.next() for _ in range(2)]
+    assert [names(plan) for plan in selected] == [[("flow", 100), ("flow", 101)]] * 2
+    for plan in selected:
+        assert len({each.config_id for each in plan.all}) == 1
+        alone, both = plan.fellows[0].resources, plan.resources
+        assert alone.memory_bytes < both.memory_bytes < 2 * alone.memory_bytes
+        assert both.num_cpus == alone.num_cpus
+        for each in plan.all:
+            driver.end(each, 9.0 if each.cell["world_model.substeps"] == 2 else 7.0)
+    confirmed = [driver.next() for _ in range(4)]
+    assert [names(plan) for plan in confirmed] == [
+        [("flow", 1000), ("flow", 1001)],
+        [("mlp", 1000), ("mlp", 1001)],
+        [("flow", 1002)],
+        [("mlp", 1002)],
+    ]
+
+
+def test_a_resumed_program_leaves_out_who_is_done_and_who_failed_before(tmp_path: Path) -> None:
+    sweep = dataclasses.replace(
+        SMALL, seeds_per_program=8, confirm=Confirm(seeds=(1000, 1001, 1002, 1003), episodes=3)
+    )
+    first = Driver(tmp_path, sweep)
+    screen(first, {1: 5.0, 2: 9.0, 4: 7.0})
+    for plan in [first.next() for _ in range(2)]:
+        for each in plan.all:
+            first.end(each, 5.0)
+    flow, mlp = first.next(), first.next()
+    assert len(mlp.all) == len(flow.all) == 4
+    first.end(mlp, 5.0)
+    lost = mlp.fellows[0]
+    first.recorder.started(lost.trial_id, {"attempt": 1, "epoch": 0, "env_steps": 0})
+    why = {"failure_class": "oom_host", "message": "killed", "attempt": 1}
+    first.recorder.requeued(
+        lost.trial_id, why, {"step": "alone"} | {"resources": lost.resources.to_dict()}
+    )
+    second = Driver(tmp_path, sweep)
+    plans = [second.next() for _ in range(3)]
+    assert [names(plan) for plan in plans] == [
+        [("flow", seed) for seed in (1000, 1001, 1002, 1003)],
+        [("mlp", 1001)],
+        [("mlp", 1002), ("mlp", 1003)],
+    ]

@@ -15,7 +15,7 @@ from sweeps.core.store.series import SeriesWriter
 from sweeps.core.worker.failures import failure_class
 from sweeps.core.worker.jobs import make_job
 from sweeps.core.worker.stop_signal import StopSignal
-from sweeps.core.worker.trainable import _Attempt, run_job
+from sweeps.core.worker.trainable import Attempt, run_job
 from sweeps.core.worker.triallog import TrialLog
 from tests.sweeps.tiny import RUN, asked
 
@@ -28,7 +28,7 @@ def ended(plan: Plan, folder: Path, stop_after: int) -> dict[str, object]:
     job = make_job(plan, folder, "toy", {})
     state = TrainState.start(plan.config)
     with TrialLog(folder, job.trial_id, 1) as log:
-        attempt = _Attempt(job, 1, StopSignal(folder / "stop"), log, state)
+        attempt = Attempt(job, 1, StopSignal(folder / "stop"), log, state)
         dtypes = {name: metric.dtype for name, metric in METRICS.items()}
         with SeriesWriter(folder, job.trial_id, 1, dtypes=dtypes) as attempt.series:
             for _ in train(state, lambda: state.epoch >= stop_after):
