@@ -36,7 +36,7 @@ def workers(driver: int) -> list[psutil.Process]:
 def test_seeds_in_one_process_end_as_each_would_alone_and_survive_its_death(
     tmp_path: Path,
 ) -> None:
-    words = [*WORDS, "arms=[mlp,flow]", "epochs=120", "--no-canary"]
+    words = [*WORDS, "arms=[flow]", "epochs=80", "--no-canary"]
     sweep = Process(tmp_path, *words, script="single_task")
     try:
         sweep.wait_for(lambda: latest(tmp_path, "single_task").joinpath("checkpoints").is_dir())
@@ -50,9 +50,9 @@ def test_seeds_in_one_process_end_as_each_would_alone_and_survive_its_death(
         sweep.kill()
 
     trials = state_of(folder).trials
-    assert [trial.status for trial in trials.values()] == ["COMPLETED"] * 6
+    assert [trial.status for trial in trials.values()] == ["COMPLETED"] * 3
     killed = [trial for trial in trials.values() if trial.attempt > 1]
-    assert {trial.arm for trial in killed} and len(killed) >= 1
+    assert killed
     events = read_events(folder)
     started = [e["trial_id"] for e in events if e["event"] == "started"]
     assert set(started) == set(trials)
@@ -62,13 +62,13 @@ def test_seeds_in_one_process_end_as_each_would_alone_and_survive_its_death(
     evals = tables.evals.to_pandas()
     for trial in trials.values():
         own = rows[rows["trial_id"] == trial.trial_id]
-        assert own["epoch"].tolist() == list(range(2, 122, 2))
+        assert own["epoch"].tolist() == list(range(2, 82, 2))
         # Rounding grows from epoch to epoch: the first evaluations are still alike.
         state = TrainState.start(from_dict(trial.config))
         alone = [r.return_mean for r in islice(train(state), 10) if r.evaluations]
         state.close()
         theirs = evals[evals["trial_id"] == trial.trial_id]["return_mean"].tolist()
-        assert len(theirs) == 12
+        assert len(theirs) == 8
         assert theirs[:2] == pytest.approx(alone, rel=0.02, abs=0.2)
 
 
