@@ -9,7 +9,7 @@ import pytest
 from flowpwm import checkpoint
 from flowpwm.agent import Agent
 from flowpwm.compose import compose
-from flowpwm.cost import estimate
+from flowpwm.cost import MOST_SEEDS_AT_ONCE, PROCESS_BYTES, estimate, seeds_that_pay
 from flowpwm.networks import count_parameters
 from flowpwm.state import TrainState
 from flowpwm.train import train
@@ -162,3 +162,28 @@ def test_predicted_host_memory_covers_a_real_run_and_is_not_wild() -> None:
     peak = int(out.split("peak ")[1])
     predicted = estimate(compose("cartpole-swingup laptop flow", {"epochs": 12})).host_memory_bytes
     assert peak < predicted < 3 * peak
+
+
+def test_seeds_pay_as_one_program_on_a_gpu_that_starts_kernels_most_of_the_time() -> None:
+    def pay(words: str, device_bytes: int = 0, **changes: object) -> int:
+        config = compose(words, {"device": "cuda"} | changes)
+        return seeds_that_pay(config, estimate(config), device_bytes)
+
+    assert pay("cartpole-swingup laptop flow_v1") == MOST_SEEDS_AT_ONCE
+    assert pay("ant 317M flow_v2", wm_batch_size=1024) == 1
+    between = pay("ant 48M flow_v2", wm_batch_size=1024)
+    assert 1 <= between <= pay("ant 5M flow_v2", wm_batch_size=1024) <= MOST_SEEDS_AT_ONCE
+    # Never more than fit, never none, and none beside another that is recomputed.
+    config = compose("cartpole-swingup laptop flow_v1", {"device": "cuda"})
+    one = estimate(config).device_memory_bytes
+    assert pay("cartpole-swingup laptop flow_v1", 3 * one) == 3
+    assert pay("cartpole-swingup laptop flow_v1", 1) == 1
+    assert pay("cartpole-swingup laptop flow_v1", recompute=True) == 1
+    on_cpu = compose("cartpole-swingup laptop flow_v1")
+    assert seeds_that_pay(on_cpu, estimate(on_cpu), 0) == 1
+
+
+def test_several_runs_of_a_process_share_what_the_process_takes() -> None:
+    cost = estimate(compose("cartpole-swingup laptop flow"))
+    assert cost.host_bytes_of(1) == cost.host_memory_bytes
+    assert cost.host_bytes_of(3) == 3 * cost.host_memory_bytes - 2 * PROCESS_BYTES
