@@ -274,7 +274,17 @@ def compile_parts(agent: Agent) -> None:
     ):
         for name in names:
             mode = "max-autotune" if on_gpu else "default"
-            setattr(module, name, torch.compile(getattr(module, name), mode=mode))
+            fused = torch.compile(getattr(module, name), mode=mode)
+            setattr(module, name, _kept(fused) if on_gpu else fused)
+
+
+def _kept(fused: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    # What a recorded graph puts out is overwritten when it is replayed; an integrator still needs
+    # the slope before the last.
+    def call(*args: Any) -> Tensor:
+        return fused(*args).clone()
+
+    return call
 
 
 @contextmanager

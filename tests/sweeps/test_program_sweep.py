@@ -33,6 +33,7 @@ def workers(driver: int) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.long
 def test_seeds_in_one_process_end_as_each_would_alone_and_survive_its_death(
     tmp_path: Path,
 ) -> None:

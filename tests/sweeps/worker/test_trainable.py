@@ -33,7 +33,7 @@ def ended(plan: Plan, folder: Path, stop_after: int) -> dict[str, object]:
         with SeriesWriter(folder, job.trial_id, 1, dtypes=dtypes) as attempt.series:
             for _ in train(state, lambda: state.epoch >= stop_after):
                 pass
-            result = attempt._finish(state)
+            result = attempt.finish(state)
     state.close()
     assert checkpoint.exists(folder / "checkpoints" / job.trial_id / "last")
     return result
