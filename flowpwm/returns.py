@@ -44,14 +44,14 @@ class RunningScale:
 
     def update(self, x: Tensor) -> None:
         """Take a batch into the exponential average of its first two moments."""
-        batch = torch.stack([x.mean(), x.square().mean(), torch.ones_like(x[0])])
+        batch = torch.stack([x.mean(), x.square().mean(), torch.ones_like(x[0])]).double()
         self.moments = self.decay * self.moments + (1 - self.decay) * batch
 
     @property
     def std(self) -> Float[Tensor, ""]:
         """The running standard deviation, at least `minimum`; 1 before the first batch."""
         mean, square, weight = self.moments
-        variance = (square - mean**2 / weight) / weight
+        variance = square / weight - (mean / weight) ** 2
         std = variance.clamp_min(0.0).sqrt().clamp_min(self.minimum)
         return torch.where(weight > 0, std, torch.ones_like(std))
 
