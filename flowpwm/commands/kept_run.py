@@ -37,6 +37,11 @@ class KeptRun:
         self.resumed = folder is not None and checkpoint.exists(folder / "last")
         self.state = self._resume() if self.resumed else TrainState.start(config)
 
+    @property
+    def last(self) -> Path | None:
+        """The checkpoint that it goes on from."""
+        return self.folder / "last" if self.folder is not None else None
+
     def _resume(self) -> TrainState:
         assert self.folder is not None
         try:

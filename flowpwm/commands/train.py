@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     runs = [KeptRun(each, _folder(options, each)) for each in configs]
     for kept in runs:
         if kept.resumed:
-            print(f"resuming {kept.folder} at epoch {kept.state.epoch}")
+            print(f"resuming {kept.last} at epoch {kept.state.epoch}")
     stopping: list[int] = []
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(name, lambda number, _frame: stopping.append(number))

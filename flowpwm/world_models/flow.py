@@ -122,7 +122,6 @@ class FlowWorldModel(WorldModel):
     """dz/dtau = v(z, a, tau) from this environment step's latent at tau=0 to the next's at 1."""
 
     config: FlowWorldModelConfig
-    nodes: Tensor  # the times at which the integrator asks for the velocity
     forward_in_time: Tensor  # how (tau, size of the step) change when the step's end stays
 
     def __init__(self, config: FlowWorldModelConfig, tasks: TaskSet):
@@ -143,9 +142,8 @@ class FlowWorldModel(WorldModel):
         )
         self.chart = CHARTS[config.chart]
         self.retract = self.chart.leave or RETRACTIONS[config.retraction]
-        # On the device: made anew in each update they would be copied there each time.
-        asked = torch.tensor(nodes(config.integrator, config.substeps))
-        self.register_buffer("nodes", asked, persistent=False)
+        # Kept on the device: made anew in each update they would be copied there each time.
+        self._nodes: Tensor | None = None
         self.register_buffer("forward_in_time", torch.tensor([1.0, -1.0]), persistent=False)
 
     def velocity(
@@ -180,12 +178,19 @@ class FlowWorldModel(WorldModel):
     def draw(self, horizon: int, batch: int, generator: torch.Generator) -> Float[Tensor, "H B N"]:
         """A tau for every transition and, for a mean flow, the size of a step from there."""
         draw = TAU_SAMPLING[self.config.tau_sampling]
-        tau = draw((horizon, batch, 1), generator, self.nodes)
+        tau = draw((horizon, batch, 1), generator, self._asked(generator.device))
         if self.times == 1:
             return tau
         size, keep = torch.rand(2, *tau.shape, generator=generator, device=tau.device)
         # Half of the steps have size 0, where the average is the velocity itself.
         return torch.cat([tau, (1 - tau) * size * (keep < 0.5)], dim=-1)
+
+    def _asked(self, device: torch.device) -> Float[Tensor, " nodes"]:
+        """The times at which the integrator asks for the velocity."""
+        if self._nodes is None or self._nodes.device != device:
+            times = nodes(self.config.integrator, self.config.substeps)
+            self._nodes = torch.tensor(times, device=device)
+        return self._nodes
 
     def needs_rollout(self) -> bool:
         """Only a rollout's error or a rolled-out start of flow matching asks for one."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from flowpwm.activations import Mish
 from flowpwm.agent import Agent
 from flowpwm.networks import (
     ACTIVATIONS,
@@ -61,8 +62,8 @@ def test_an_ensemble_equals_its_members_run_one_by_one(activation: str) -> None:
 @pytest.mark.parametrize("part", ["world_model", "policy", "critic"])
 def test_every_part_has_an_activation_of_its_own(part: str) -> None:
     """Mish is what published weights were trained with, and the default."""
-    for chosen, other in ((nn.Mish, nn.SiLU), (nn.SiLU, nn.Mish)):
-        changes = {} if chosen is nn.Mish else {f"{part}__activation": "silu"}
+    for chosen, other in ((Mish, nn.SiLU), (nn.SiLU, Mish)):
+        changes = {} if chosen is Mish else {f"{part}__activation": "silu"}
         agent = Agent(tiny("ant flow", **changes))
         found = {type(module) for module in getattr(agent, part).modules()}
         assert chosen in found and other not in found

@@ -405,7 +405,7 @@ def test_a_number_that_is_not_finite_is_not_hidden_wherever_it_was_stored(
     state = TrainState.start(tiny(f"point-mass {kind}"))
     epochs = train(state)
     next(iter(epochs))
-    getattr(state.experience, field)[0] = float("nan")  # a whole row, that many batches meet
+    state.experience.field(field)[0] = float("nan")  # a whole row, that many batches meet
     with pytest.raises(Diverged, match=r"(loss|grad)/(world_model|actor) is nan in epoch"):
         list(epochs)
 

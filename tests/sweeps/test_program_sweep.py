@@ -21,7 +21,7 @@ from tests.sweeps.tiny import RUN, Process, latest, state_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
-WORDS = [*RUN, "preset=laptop", "task=point-mass", "seeds=[42,7,9]", "trial.seeds=3"]
+WORDS = [*RUN, "preset=laptop", "task=point-mass", "seeds=[42,7,9]", "trial.together=3"]
 
 
 def workers(driver: int) -> list[psutil.Process]:

@@ -127,7 +127,7 @@ _SHARED = {
     "trial.accelerator": Setting(
         "accelerator", _accelerator, "type of GPU a trial needs, as Ray names it: H100, A100, L40S"
     ),
-    "trial.seeds": Setting(
+    "trial.together": Setting(
         "seeds_per_program",
         lambda n, v: _whole(n, v, 0, MOST_SEEDS),
         "seeds of a configuration trained as one program, after the screen; 0: as many as pay",
