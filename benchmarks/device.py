@@ -23,13 +23,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.record import provenance, write
 from flowpwm import memory
+from flowpwm.alone import Alone
 from flowpwm.commands.settings import parse_settings
 from flowpwm.config import RunConfig
 from flowpwm.cost import estimate
 from flowpwm.state import PHASES, TrainState
 from flowpwm.together import Program
 from flowpwm.train import learn
-from flowpwm.updates import Alone, Updates
+from flowpwm.updates import Updates
 
 KINDS = ("mlp", "flow_v1", "flow_v2", "flow_v3")
 WARM_UP = 3

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 from benchmarks.record import provenance, write
+from flowpwm.alone import Alone
 from flowpwm.commands.settings import parse_settings
 from flowpwm.cost import estimate
 from flowpwm.state import TrainState
 from flowpwm.train import learn
-from flowpwm.updates import Alone
 
 BASE = ("cheetah-run", "laptop", "flow_v1", "epochs=100000", "wm_warmup_updates=0")
 AXES: dict[str, tuple[int, ...]] = {

@@ -20,11 +20,12 @@ import torch
 
 from benchmarks.record import provenance, write
 from flowpwm import memory
+from flowpwm.alone import Alone
 from flowpwm.commands.settings import parse_settings
 from flowpwm.state import TrainState
 from flowpwm.together import Program
 from flowpwm.train import learn
-from flowpwm.updates import Alone, Updates
+from flowpwm.updates import Updates
 
 BASE = ("cartpole-swingup", "laptop", "flow_v1", "epochs=100000", "wm_warmup_updates=0")
 

@@ -23,11 +23,11 @@ import torch
 
 from benchmarks.record import provenance, write
 from flowpwm import memory
+from flowpwm.alone import Alone
 from flowpwm.commands.settings import parse_settings
 from flowpwm.config import RunConfig
 from flowpwm.cost import estimate
 from flowpwm.state import TrainState
-from flowpwm.updates import Alone
 from flowpwm.work import Work
 
 BATCHES = {"5M": 256, "48M": 64}

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from flowpwm import memory
+from flowpwm.alone import Alone
 from flowpwm.config import RunConfig
 from flowpwm.diagnostics import model_metrics
 from flowpwm.modes import MODES
 from flowpwm.report import SCORE_WINDOW, Evaluation, Report
 from flowpwm.state import Acting, TrainState
 from flowpwm.stopwatch import Stopwatch
-from flowpwm.updates import Alone, Updates, refuse_divergence
+from flowpwm.updates import Updates, refuse_divergence
 
 logger = logging.getLogger(__name__)
 

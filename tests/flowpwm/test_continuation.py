@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from flowpwm import checkpoint
+from flowpwm.alone import Alone
 from flowpwm.envs import ENVS, make
 from flowpwm.envs.tasks import task_set
 from flowpwm.state import TrainState
 from flowpwm.train import collect, train
-from flowpwm.updates import Alone
 from flowpwm.world_models import WORLD_MODELS, WorldModel, make_world_model
 from tests.flowpwm.conftest import DEADLY
 from tests.flowpwm.test_world_models import linear_system, loss_of, small

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from flowpwm.alone import Alone
 from flowpwm.policies import POLICIES
 from flowpwm.state import TrainState
 from flowpwm.train import collect
-from flowpwm.updates import Alone
 from flowpwm.world_models import WORLD_MODELS
 from flowpwm.world_models.flow import TAU_SAMPLING
 from tests.flowpwm.tiny import Doubled, run, tiny, weights

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from flowpwm import updates
 from flowpwm.agent import Agent
+from flowpwm.alone import Alone
 from flowpwm.envs import MT30, UnknownTask, make
 from flowpwm.envs.tasks import task_set
 from flowpwm.envs.together import TaskEnvs
@@ -21,7 +22,6 @@ from flowpwm.networks import Ensemble
 from flowpwm.policies import POLICIES
 from flowpwm.state import TrainState
 from flowpwm.train import collect, train
-from flowpwm.updates import Alone
 from flowpwm.world_models import WORLD_MODELS, make_world_model
 from tests.flowpwm.tiny import THREE_TASKS, tasks_of, tiny
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from flowpwm import checkpoint
+from flowpwm.alone import Alone
 from flowpwm.averages import Averages
 from flowpwm.config import RunConfig
 from flowpwm.envs import make
@@ -19,7 +20,7 @@ from flowpwm.experience import Sequences
 from flowpwm.report import METRICS, Evaluation
 from flowpwm.state import TrainState
 from flowpwm.train import collect, learning_rate, train
-from flowpwm.updates import Alone, Diverged
+from flowpwm.updates import Diverged
 from flowpwm.world_models import WORLD_MODELS
 from tests.flowpwm.tiny import one_task, run, science, tiny, weights
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from flowpwm.alone import Alone
 from flowpwm.checks import ConfigError
 from flowpwm.compose import compose
 from flowpwm.config import config_id
 from flowpwm.cost import estimate, fitting
 from flowpwm.state import TrainState
 from flowpwm.train import collect
-from flowpwm.updates import Alone
 from tests.flowpwm.tiny import run, science, tiny, weights
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from flowpwm.alone import Alone
 from flowpwm.evaluate import Evaluator
 from flowpwm.state import TrainState
-from flowpwm.updates import Alone
 from sweeps.core.worker import trainable
 from tests.sweeps.faults import disks
 
