@@ -36,7 +36,9 @@ FIGURES: dict[str, Mapping[str, str]] = {
     "memory_growth": {"slope_mb_per_epoch": "MB an epoch"},
     "together": {"seeds.3.cpu_s_per_seed": "CPU-s a seed and epoch, three at once"},
     "growth": {"epochs_per_s_of_trials.2": "epochs a second of two trials"},
-    "overhead": {"trainings.ratio.wall": "wall time of a sweep over that of its trainings"},
+    "overhead": {
+        "trainings.sweep_to_bare.wall_s": "wall time of a sweep over that of its trainings"
+    },
     "storage": {"bytes_a_row": "bytes a row", "everything.seconds": "s to read 5 million rows"},
     "pages": {"thousand.report_s": "s for a report of 1,020 trials"},
 }
