@@ -94,7 +94,8 @@ def seeds_that_pay(config: RunConfig, cost: Cost, device_bytes: int) -> int:
 
     A GPU that is busy with starting kernels starts as many for several seeds as for one: they pay
     until their products of matrices take as long as the starts, and while they fit into so many
-    bytes (0: not known). On a CPU, which has no such idle time, each seed is better off alone.
+    bytes (0: not known). A CPU has no such idle time: what it saves (benchmarks/RESULTS.md) does
+    not outweigh that seeds of one process cannot spread over cores.
     """
     if config.device != "cuda" or config.recompute:
         return 1
