@@ -112,7 +112,7 @@ class RunConfig:
     num_threads: int = 1
     precision: str = "fp32"  # of matrix products in losses; or tf32 (on a GPU), bf16
     compile: bool = False  # fuse kernels, on a GPU into CUDA graphs; minutes before the first epoch
-    recompute: bool = False  # a rollout's insides in the backward pass: less memory, a third slower
+    recompute: bool = False  # a rollout's insides in the backward pass: less memory, more work
     world_model: WorldModelConfig = field(default_factory=MLPWorldModelConfig)
     policy: PolicyConfig = field(default_factory=GaussianPolicyConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)

@@ -109,7 +109,7 @@ def seeds_that_pay(config: RunConfig, cost: Cost, device_bytes: int) -> int:
 def fitting(config: RunConfig, device_bytes: int) -> RunConfig:
     """`config`, made to recompute its rollouts where a device of so much memory is too small else.
 
-    It takes a third more time, a half of the batch in two parts twice as many kernels.
+    One more forward pass of each step; a batch in two parts would be twice as many kernels.
     """
     if config.device == "cuda" and estimate(config).device_memory_bytes > device_bytes:
         return dataclasses.replace(config, recompute=True)
