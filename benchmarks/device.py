@@ -54,9 +54,8 @@ def peak_flops(config: RunConfig) -> float:
     return 2 * size**3 / min(spent)
 
 
-def calls(state_updates: tuple[list[TrainState], Updates]) -> dict[str, int]:
+def calls(states: list[TrainState], updates: Updates) -> dict[str, int]:
     """What an epoch asks of the device: starts of kernels or graphs, and waits for it."""
-    states, updates = state_updates
     activities = [ProfilerActivity.CPU]
     if states[0].config.device == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -92,7 +91,7 @@ def measure(words: Sequence[str], seeds: int, epochs: int) -> dict[str, Any]:
         "hours_of_20000_epochs": LONG_RUN * epoch_s / 3600,
         "first_epochs_s": warm_s,
         "s_per_epoch": spent,
-        **calls((states, updates)),
+        **calls(states, updates),
         "share_of_peak": flops / epoch_s / peak_flops(config),
         "recompute": states[0].config.recompute,
         "device_peak_bytes": memory.device_peak_bytes(config.device),

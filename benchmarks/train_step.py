@@ -94,7 +94,7 @@ def measure(words: Sequence[str], threads: int, repeats: int) -> dict[str, Any]:
     config = parse_settings(words)
     peaks = [matmul_gflops()]
     state = filled(config)
-    steps, counts = Alone(state), config
+    steps = Alone(state)
     batch = steps.actor()
     works = estimate(config).work
     actor = works.actor.times(1 / config.actor_updates)
@@ -105,7 +105,7 @@ def measure(words: Sequence[str], threads: int, repeats: int) -> dict[str, Any]:
             config.wm_updates,
         ),
         "actor": (steps.actor, actor, config.actor_updates),
-        "critic": (lambda: steps.critic(batch), works.critic, counts.actor_updates),
+        "critic": (lambda: steps.critic(batch), works.critic, config.actor_updates),
     }
     row: dict[str, Any] = {"parameters": estimate(config).parameters["total"]}
     epoch_s = 0.0

@@ -6,7 +6,7 @@ A tune sweep screens, selects and confirms; a compare sweep only confirms.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
@@ -120,12 +120,13 @@ class Stages(Generic[S]):
             if record.stop_decided and not record.final:
                 self._recorder.ended(record.trial_id, "stopped", {})
             elif not record.final and record.trial_id not in handed_out:
-                waiting = [r for r in records if r.trial_id not in handed_out]
-                plan = self._with_fellows(record, waiting)
+                plan = self._with_fellows(record, records, handed_out)
                 handed_out |= {each.trial_id for each in plan.all}
                 yield plan
 
-    def _with_fellows(self, record: TrialRecord, records: list[TrialRecord]) -> Plan:
+    def _with_fellows(
+        self, record: TrialRecord, records: list[TrialRecord], handed_out: Collection[str]
+    ) -> Plan:
         """A plan that takes other seeds of its configuration along, where that pays."""
         plan = self._once_more(record)
         size = self._sweep.seeds_per_program or seeds_that_pay(
@@ -137,7 +138,8 @@ class Stages(Generic[S]):
         others = (
             other
             for other in records
-            if other is not record and not other.final and not other.failures
+            if other is not record and other.trial_id not in handed_out
+            if not other.final and not other.failures
             if (other.arm, other.config_id) == (record.arm, record.config_id)
         )
         fellows = [self._once_more(other) for other in islice(others, size - 1)]

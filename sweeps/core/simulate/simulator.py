@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,9 @@ class SimulatedStages(TuneStages):
     def _once_more(self, record: TrialRecord) -> Plan:
         return self._planner.plan(record.arm, record.stage, record.params, record.seed)
 
-    def _with_fellows(self, record: TrialRecord, records: list[TrialRecord]) -> Plan:
+    def _with_fellows(
+        self, record: TrialRecord, records: list[TrialRecord], handed_out: Collection[str]
+    ) -> Plan:
         return self._once_more(record)  # what a program of several saves is not simulated
 
 
