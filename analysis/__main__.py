@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -312,4 +314,5 @@ DONE_BY: dict[str, Callable[[argparse.Namespace], str]] = {
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # the interpreter's last collections would take half a second
     sys.exit(main())

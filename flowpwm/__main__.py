@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import sys
 from typing import NoReturn
 
@@ -54,4 +56,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # the interpreter's last collections would take half a second
     sys.exit(main())

@@ -40,6 +40,7 @@ class _Mish(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
         slope = output[1]
+        ctx.set_materialize_grads(False)  # no zeros, as large, in place of the slope's
         ctx.mark_non_differentiable(slope)
         ctx.save_for_backward(slope)
         ctx.save_for_forward(slope)

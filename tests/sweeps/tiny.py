@@ -63,6 +63,7 @@ RUN = [  # settings of a run
     "wm_warmup_updates=5",
     "critic_iterations=1",
     "critic_minibatches=1",
+    "actor_updates=1",
     "actor_batch_size=16",
     "report_every=2",
     "evaluation.every=10",

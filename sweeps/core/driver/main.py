@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +37,7 @@ def main(sweep: Sweep, words: Sequence[str]) -> int:
     """Run `sweep` as the command line asks; returns a `schema.ExitCode`."""
     if SUPERVISE in words:
         replace_this_process(sweep.name, words)
+    atexit.register(gc.freeze)  # the interpreter's last collections would take over a second
     interrupts = Interrupts()
     interrupts.install()
     try:

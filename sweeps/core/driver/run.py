@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import importlib
 import sys
 import threading
 import time
@@ -195,6 +196,8 @@ class Run:
         self.console.watch(self.sweep, self.recorder, remaining)
         with Gauges(self.sweep.name, self.folder.path, self.recorder, remaining, self._say):
             engine.run(stages)
+        # Ray takes seconds to end: meanwhile what the verdict needs is loaded.
+        threading.Thread(target=importlib.import_module, args=["analysis"], daemon=True).start()
 
     def _working_bytes(self) -> int:
         """What the trials that run, and one more, may still save."""

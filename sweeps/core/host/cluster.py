@@ -183,7 +183,8 @@ def shut_down() -> None:
 
     ours = psutil.Process().children(recursive=True) if ray.is_initialized() else []
     ray.shutdown()
-    end_processes(ours)
+    # Its dashboard and agents would go by themselves a second or two later; they keep nothing.
+    end_processes(ours, patience_s=0.3)
 
 
 def _metrics(node: dict[str, Any]) -> str:

@@ -19,6 +19,9 @@ SETTINGS = {
     "MALLOC_ARENA_MAX": "2",
     # How long a worker that is taken over may need to leave its last trial.
     PATIENCE: "60",
+    # A worker for every core at Ray's start: none of them is ever used, since Tune's trials have an
+    # environment of their own.
+    "RAY_prestart_worker_first_driver": "0",
 }
 #: What the head tells every process of a cluster (`ray start --head --system-config`). With Ray's
 #: own 300 s and 20 s a node that is cut off for half a minute costs its trials their connections,
