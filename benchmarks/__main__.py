@@ -36,7 +36,7 @@ FIGURES: dict[str, Mapping[str, str]] = {
     "memory_growth": {"slope_mb_per_epoch": "MB an epoch"},
     "together": {"seeds.3.cpu_s_per_seed": "CPU-s a seed and epoch, three at once"},
     "growth": {"epochs_per_s_of_trials.2": "epochs a second of two trials"},
-    "overhead": {
+    "sweep_overhead": {
         "trainings.sweep_to_bare.wall_s": "wall time of a sweep over that of its trainings"
     },
     "storage": {"bytes_a_row": "bytes a row", "everything.seconds": "s to read 5 million rows"},

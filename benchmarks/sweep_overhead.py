@@ -1,12 +1,12 @@
 """A sweep beside a bare loop over the same trainings: what the platform costs.
 
-    python -m benchmarks.overhead [--seeds 4] [--epochs 290] [--rounds 2] [--only trainings reports]
+    python -m benchmarks.sweep_overhead [--seeds 4] [--epochs 290] [--rounds 2] [--only trainings reports]
 
 trainings: MLP and flow on cartpole-swingup, one to a CPU at a time, each about a minute long. The
 bare loop is a pool of processes that exhaust `train` and keep nothing; the sweep writes rows,
 events and checkpoints and ends with its tables and report. Both in turns, forth and back. CPU
 seconds are those of the whole machine: leave it alone meanwhile. reports: two trials that do
-nothing but report. Writes benchmarks/results/overhead.json.
+nothing but report. Writes benchmarks/results/sweep_overhead.json.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def main() -> None:
             print(found["reports"])
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    print(write("overhead", found))
+    print(write("sweep_overhead", found))
 
 
 if __name__ == "__main__":
