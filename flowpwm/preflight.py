@@ -46,6 +46,14 @@ def require_memory(config: RunConfig, runs: int = 1) -> None:
         )
 
 
+def require_cpus(config: RunConfig) -> None:
+    """Raise ConfigError for more threads than this process may use CPUs: they would only wait."""
+    if config.num_threads > (cpus := len(psutil.Process().cpu_affinity() or [0])):
+        raise ConfigError(
+            f"num_threads must be at most {cpus}, the CPUs here, got {config.num_threads}"
+        )
+
+
 def require_device(config: RunConfig) -> None:
     """Raise ConfigError where the device is not in this machine, which need not plan the run."""
     if config.device == "cuda" and not torch.cuda.is_available():

@@ -15,7 +15,7 @@ from flowpwm.commands import FAILED, INTERRUPTED, OK
 from flowpwm.commands.kept_run import REPORTS, KeptRun
 from flowpwm.commands.settings import add_settings, parse_settings
 from flowpwm.config import RunConfig, config_id
-from flowpwm.preflight import require_memory
+from flowpwm.preflight import require_cpus, require_memory
 from flowpwm.report import Report
 from flowpwm.together import Together
 from flowpwm.train import train
@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     config = parse_settings(options.settings, options.config)
     configs = [config] if options.seeds is None else _of_seeds(config, options.seeds)
     require_memory(config, runs=len(configs))
+    require_cpus(config)
     torch.set_num_threads(config.num_threads)
     runs = [KeptRun(each, _folder(options, each)) for each in configs]
     for kept in runs:

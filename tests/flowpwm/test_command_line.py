@@ -111,6 +111,15 @@ def test_two_trainings_into_one_folder_are_refused(
     assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
 
 
+def test_more_threads_than_cpus_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand on two take minutes for an epoch of a fraction of a second."""
+    assert main(["train", "point-mass", "laptop", "num_threads=1024"]) == 2
+    assert re.fullmatch(
+        r"error: num_threads must be at most \d+, the CPUs here, got 1024\n",
+        capsys.readouterr().err,
+    )
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
 def test_a_gpu_that_is_not_there_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *TINY, "device=cuda"]) == 2
