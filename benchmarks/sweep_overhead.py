@@ -1,6 +1,6 @@
 """A sweep beside a bare loop over the same trainings: what the platform costs.
 
-    python -m benchmarks.sweep_overhead [--seeds 4] [--epochs 290] [--rounds 2] [--only trainings reports]
+    python -m benchmarks.sweep_overhead [--seeds 4] [--epochs 290] [--rounds 2] [--only reports]
 
 trainings: MLP and flow on cartpole-swingup, one to a CPU at a time, each about a minute long. The
 bare loop is a pool of processes that exhaust `train` and keep nothing; the sweep writes rows,

@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train, print every evaluation; with --out keep every report, and checkpoints."""
     config = parse_settings(options.settings, options.config)
+    if options.seeds and any(word.startswith("seed=") for word in options.settings):
+        raise ConfigError("seed= and --seeds are given; leave out one of both")
     configs = [config] if options.seeds is None else _of_seeds(config, options.seeds)
     require_memory(config, runs=len(configs))
     require_cpus(config)
@@ -82,6 +84,10 @@ def _of_seeds(config: RunConfig, words: str) -> list[RunConfig]:
         raise ConfigError(f"--seeds needs numbers with commas between, got {words!r}") from error
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds names one twice: {words}")
+    if config.recompute and len(seeds) > 1:
+        raise ConfigError(
+            "--seeds trains one program, which cannot recompute; leave out one of both"
+        )
     return [dataclasses.replace(config, seed=seed) for seed in seeds]
 
 

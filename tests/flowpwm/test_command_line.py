@@ -295,6 +295,8 @@ def test_a_world_model_is_pretrained_and_a_policy_learns_in_it(
         ["train", "point-mass+reacher-esy"],
         ["train", "mt30"],
         ["train", "point-mass", "mode=pretrain"],
+        ["train", "point-mass", "seed=5", "--seeds", "1,2"],
+        ["train", "point-mass", "recompute=true", "--seeds", "1,2"],
         ["train", "point-mass", "mode=pretrain", "dataset=/no/such/folder"],
         ["evaluate", "/no/such/folder"],
         ["convert-dataset", "/no/such/folder", "--out", "/no/such/out"],

@@ -104,7 +104,14 @@ def wrong_seeds(name: str, seeds: Sequence[int]) -> Iterator[str]:
 
 def wrong_requests(sweep: Sweep, plans: Iterable[Plan]) -> Iterator[str]:
     """What no trial can ask for, wherever it runs."""
+    plans = list(plans)
     on_cpu = dict.fromkeys(plan.arm for plan in plans if plan.config.device == "cpu")
+    recomputing = dict.fromkeys(plan.arm for plan in plans if plan.config.recompute)
+    if sweep.seeds_per_program > 1 and recomputing:
+        yield (
+            f"trial.together={sweep.seeds_per_program} trains seeds as one program, which cannot "
+            f"recompute rollouts ({', '.join(recomputing)}); leave out one of both"
+        )
     if sweep.accelerator and on_cpu:
         yield (
             f"trial.accelerator={sweep.accelerator} names a GPU, but device is cpu "

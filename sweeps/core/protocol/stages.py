@@ -133,7 +133,8 @@ class Stages(Generic[S]):
             plan.config, plan.cost, self._sizing.gpu_bytes
         )
         # In the screen a trial has one seed, and rungs that may end it.
-        if size == 1 or record.stage == "screen" or record.failures:
+        alone = size == 1 or plan.config.recompute  # which a program cannot
+        if alone or record.stage == "screen" or record.failures:
             return plan
         others = (
             other

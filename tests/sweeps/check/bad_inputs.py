@@ -525,6 +525,14 @@ ROWS: tuple[Row, ...] = (
     ),
     tune(41, "buffer_capacity=64", "buffer_capacity must be at least 256, got 64"),
     tune(
+        41,
+        "trial.together=2 recompute=true",
+        (
+            "trial.together=2 trains seeds as one program, which cannot recompute rollouts (flow, "
+            "mlp); leave out one of both"
+        ),
+    ),
+    tune(
         42,
         "preset=317M buffer_capacity=100_000_000_000 epochs=100_000_000",
         "no node can run a trial: it needs 1 CPUs, 0 GPUs and … GiB; the largest, …, has …",
