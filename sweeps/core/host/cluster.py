@@ -183,8 +183,7 @@ def shut_down() -> None:
 
     ours = psutil.Process().children(recursive=True) if ray.is_initialized() else []
     ray.shutdown()
-    # Its dashboard and agents would go by themselves a second or two later; they keep nothing.
-    end_processes(ours, patience_s=0.3)
+    end_processes(ours)  # with time for what uploads a trial's last rows
 
 
 def _metrics(node: dict[str, Any]) -> str:
