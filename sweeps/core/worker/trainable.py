@@ -290,7 +290,8 @@ class Attempt:
             "host_memory_bytes": self.watchdog.memory_peak_bytes // self.runs or None,
             "device_memory_bytes": memory.device_peak_bytes(state.config.device) // self.runs
             or None,
-            "wall_time_s": time.monotonic() - self.began,
+            # Its share, as of memory: hours of several in one process add up to the process's.
+            "wall_time_s": (time.monotonic() - self.began) / self.runs,
             "log_path": self.log.relative_path,
             "unsaved": self.skipped or None,
             **(self.trackers.place if self.trackers else {}),

@@ -1,6 +1,7 @@
 """A trial in its worker: how it ends. (What it writes is seen in whole sweeps.)"""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,15 @@ from tests.sweeps.tiny import RUN, asked
 STILL = [f"optim.{name}=1e-30" for name in ("wm_lr", "actor_lr", "critic_lr", "final_lr")]
 
 
-def ended(plan: Plan, folder: Path, stop_after: int) -> dict[str, object]:
+def ended(
+    plan: Plan, folder: Path, stop_after: int, runs: int = 1, waited_s: float = 0.0
+) -> dict[str, Any]:
     """The last result of a trial that is asked to stop after so many epochs."""
     job = make_job(plan, folder, "toy", {})
     state = TrainState.start(plan.config)
     with TrialLog(folder, job.trial_id, 1) as log:
-        attempt = Attempt(job, 1, StopSignal(folder / "stop"), log, state)
+        attempt = Attempt(job, 1, StopSignal(folder / "stop"), log, state, runs=runs)
+        attempt.began -= waited_s
         dtypes = {name: metric.dtype for name, metric in METRICS.items()}
         with SeriesWriter(folder, job.trial_id, 1, dtypes=dtypes) as attempt.series:
             for _ in train(state, lambda: state.epoch >= stop_after):
@@ -37,6 +41,12 @@ def ended(plan: Plan, folder: Path, stop_after: int) -> dict[str, object]:
     state.close()
     assert checkpoint.exists(folder / "checkpoints" / job.trial_id / "last")
     return result
+
+
+def test_a_process_of_several_runs_charges_each_its_share(tmp_path: Path) -> None:
+    plan = make_plan(asked(*RUN, "epochs=2"), "mlp", "confirm", {"task": "point-mass"}, 42)
+    result = ended(plan, tmp_path, stop_after=2, runs=4, waited_s=4000.0)
+    assert result["wall_time_s"] == pytest.approx(1000.0, rel=0.05)
 
 
 @pytest.mark.parametrize(
