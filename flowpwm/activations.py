@@ -46,9 +46,10 @@ class _Mish(torch.autograd.Function):
         ctx.save_for_forward(slope)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Tensor | None:
         (slope,) = ctx.saved_tensors
-        return grad_outputs[0] * slope
+        gradient = grad_outputs[0]  # None: nothing that counts comes of the values
+        return None if gradient is None else gradient * slope
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Tensor) -> tuple[Tensor, None]:
