@@ -4,7 +4,8 @@
 
 About forty minutes on two cores, which want to be left alone. What is about learning (`learning`,
 `world_models`, `offline`, ...), about faults and about whole sweeps takes hours and is run by name:
-`python -m benchmarks.learning`. Each writes its own benchmarks/results/<name>.json.
+`python -m benchmarks.learning`; so is `device`, which needs a GPU. Each writes its own
+benchmarks/results/<name>.json.
 """
 
 from __future__ import annotations

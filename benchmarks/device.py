@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.arguments import count, refuse_wrong
 from benchmarks.record import provenance, write
 from flowpwm import memory
 from flowpwm.alone import Alone
@@ -104,12 +105,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["5M", "48M"])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 3, 8])
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", nargs="*", type=count, default=[1, 3, 8])
+    parser.add_argument("--epochs", type=count, default=20)
     parser.add_argument("--set", nargs="*", default=[], help="words for other trainings")
     options = parser.parse_args()
     provenance()
     common = ["ant_runs", "num_threads=1", "wm_warmup_updates=0", "device=cuda", *options.set]
+    for size in options.sizes:
+        refuse_wrong(parser, ["ant", size, *common])
     rows: dict[str, dict[str, Any]] = {}
     wanted = [(f"{s} {k}", ["ant", s, k], 1) for s in options.sizes for k in options.kinds]
     small = options.sizes[0], options.kinds[-1]

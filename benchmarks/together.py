@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import torch
 
+from benchmarks.arguments import count, refuse_wrong
 from benchmarks.record import provenance, write
 from flowpwm import memory
 from flowpwm.alone import Alone
@@ -53,10 +54,11 @@ def measure(words: Sequence[str], seeds: int, epochs: int) -> dict[str, float]:
 def main() -> None:
     """Measure each number of seeds in a process of its own."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 8])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=count, nargs="+", default=[1, 3, 8])
+    parser.add_argument("--epochs", type=count, default=10)
     parser.add_argument("--set", nargs="*", default=[], help="words for another configuration")
     options = parser.parse_args()
+    refuse_wrong(parser, [*BASE, *options.set])
     provenance()
     rows: dict[int, dict[str, float]] = {}
     for seeds in options.seeds:

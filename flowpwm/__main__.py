@@ -20,7 +20,13 @@ from flowpwm.updates import Diverged
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code (2: bad input, 75: interrupted and resumable)."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, later = parser.parse_known_args(arguments)
+    # Settings may stand on either side of an option, which argparse itself does not let them.
+    if any(word.startswith("-") for word in later) or (later and "settings" not in options):
+        parser.error(f"unrecognized arguments: {' '.join(later)}")
+    if later:
+        options.settings += later
     torch.set_num_threads(1)
     try:
         return options.run(options)

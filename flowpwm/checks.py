@@ -50,8 +50,9 @@ def without_secrets(text: str) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' where a known name is close, else an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    spelt = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name.casefold(), spelt, n=1)
+    return f" Did you mean {spelt[close[0]]!r}?" if close else ""
 
 
 def at_least(field: str, value: float, low: float) -> None:

@@ -28,8 +28,12 @@ class KeptRun:
         self.config, self.folder = config, folder
         if folder is not None:
             # Before anything is spent; the lock is gone with this process.
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / ".lock").open("w")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._lock = (folder / ".lock").open("w")
+            except (FileExistsError, NotADirectoryError, PermissionError) as error:
+                said = f"--out {folder} is no folder to write to ({error.strerror})"
+                raise ConfigError(said) from error
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"velocity evaluations an environment step: {cost.nfe}")
     print(f"{cost.flops_per_epoch / 1e9:.1f} GFLOP an epoch")
     print(f"{cost.host_memory_bytes / 2**20:.0f} MiB of host memory")
+    if cost.device_memory_bytes:
+        print(f"{cost.device_memory_bytes / 2**20:.0f} MiB of device memory")
     twin = _mlp_twin(config)
     if twin is not None:
         own, other = cost.parameters["dynamics"], estimate(twin).parameters["dynamics"]

@@ -44,10 +44,12 @@ def run(options: argparse.Namespace) -> int:
     require_memory(config, runs=len(configs))
     require_cpus(config)
     torch.set_num_threads(config.num_threads)
+    _refuse_mixture(options)
     runs = [KeptRun(each, _folder(options, each)) for each in configs]
     for kept in runs:
         if kept.resumed:
-            print(f"resuming {kept.last} at epoch {kept.state.epoch}")
+            where = f"{kept.last} at epoch {kept.state.epoch}"
+            print(f"{where} is finished" if kept.state.finished else f"resuming {where}")
     stopping: list[int] = []
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(name, lambda number, _frame: stopping.append(number))
@@ -95,6 +97,16 @@ def _folder(options: argparse.Namespace, config: RunConfig) -> Path | None:
     if options.out is None or options.seeds is None:
         return options.out
     return options.out / f"seed-{config.seed}"
+
+
+def _refuse_mixture(options: argparse.Namespace) -> None:
+    """Raise ConfigError for a folder of seeds where one run is to go, and for the reverse."""
+    if options.out is None:
+        return
+    if options.seeds is None and any(options.out.glob("seed-*/last")):
+        raise ConfigError(f"--out {options.out} holds seeds of --seeds; choose another folder")
+    if options.seeds is not None and (options.out / "last").exists():
+        raise ConfigError(f"--out {options.out} holds a single run; choose another for --seeds")
 
 
 def _reports(

@@ -74,16 +74,17 @@ def test_every_report_is_kept_once_also_after_a_kill(tmp_path: Path) -> None:
     assert [json.loads(line) for line in reports.read_text().splitlines()] == rows
 
 
+@pytest.mark.slow
 def test_every_episode_of_an_evaluation_can_be_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *TINY, "--out", str(tmp_path)]) == 0
-    words = ["evaluate", str(tmp_path / "last"), "--episodes", "4", "--plan"]
+    words = ["evaluate", str(tmp_path / "last"), "--episodes", "2", "--plan"]
     assert main([*words, "--json", str(tmp_path / "played.json")]) == 0
     policy, plan = json.loads((tmp_path / "played.json").read_text())
     assert (policy["by"], plan["by"], policy["task"]) == ("policy", "plan", "point-mass")
-    assert policy["lengths"] == [64] * 4 and len(policy["returns"]) == 4
-    mean = sum(policy["returns"]) / 4
+    assert policy["lengths"] == [64] * 2 and len(policy["returns"]) == 2
+    mean = sum(policy["returns"]) / 2
     assert f"(policy): return mean {mean:.1f}" in capsys.readouterr().out
     assert main([*words, "--json", str(tmp_path / "nowhere" / "played.json")]) == 2
     assert "there is no folder" in capsys.readouterr().err
@@ -208,7 +209,7 @@ def test_a_run_whose_patience_ends_says_so_and_is_done_when_asked_again(
     rows = (tmp_path / "reports.jsonl").read_text()
     assert [json.loads(line)["epoch"] for line in rows.splitlines()] == [1, 2, 3, 4]
     assert main(words) == 0
-    assert f"resuming {tmp_path / 'last'} at epoch 4" in capsys.readouterr().out
+    assert f"{tmp_path / 'last'} at epoch 4 is finished" in capsys.readouterr().out
     assert (tmp_path / "reports.jsonl").read_text() == rows
 
 
@@ -310,6 +311,28 @@ def test_bad_settings_end_with_code_2_and_one_line(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_settings_may_stand_on_either_side_of_an_option(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["params", "--config", "/no/such/file", "point-mass", "seed=5"]) == 2
+    assert "/no/such/file" in capsys.readouterr().err
+    assert main(["train", "point-mass", "--seeds", "3,4", "seed=5"]) == 2
+    assert "seed= and --seeds are given" in capsys.readouterr().err
+    for words in (["params", "point-mass", "--sed=5"], ["evaluate", "model", "point-mass"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(words)
+        assert f"unrecognized arguments: {words[-1]}" in capsys.readouterr().err
+
+
+def test_what_is_no_folder_is_refused_before_anything_is_spent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/below"):
+        assert main(["train", *TINY, "--out", str(tmp_path / place)]) == 2
+        assert f"--out {tmp_path / place} is no folder to write to (" in capsys.readouterr().err
+
+
 def test_evaluating_a_folder_without_a_checkpoint_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -338,7 +361,11 @@ def test_several_seeds_are_trained_as_one_program_and_kept_apart(
         rows = [json.loads(line) for line in (folder / "reports.jsonl").read_text().splitlines()]
         assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert main(words) == 0, "there is nothing left to do"
-    assert f"resuming {tmp_path / 'seed-3' / 'last'} at epoch 4" in capsys.readouterr().out
+    assert f"{tmp_path / 'seed-3' / 'last'} at epoch 4 is finished" in capsys.readouterr().out
+    assert main(["train", *TINY, "--out", str(tmp_path)]) == 2
+    assert "holds seeds of --seeds" in capsys.readouterr().err
+    assert main(["train", *TINY, "--seeds", "5,6", "--out", str(tmp_path / "seed-3")]) == 2
+    assert "holds a single run" in capsys.readouterr().err
     for wrong, said in (
         ("3,3", "names one twice"),
         ("3;4", "needs numbers"),

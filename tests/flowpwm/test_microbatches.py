@@ -133,6 +133,7 @@ def test_an_actor_learns_the_same_from_parts_of_a_batch_and_hands_on_the_same(
             assert torch.allclose(one, two, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_short_run_in_parts_stays_close_to_one_of_whole_batches() -> None:
     torch.set_default_dtype(torch.float32)
     config = {"epochs": 3, "actor_entropy_weight": 0.1, "evaluation__every": 1000}

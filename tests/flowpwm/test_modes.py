@@ -157,6 +157,7 @@ def test_a_policy_of_one_task_sees_that_tasks_data_alone(dataset: Path, world_mo
     assert (obs[:, 5:] == 0).all() and torch.allclose(obs[:, 1:3].norm(dim=1), torch.ones(100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", OFFLINE)
 def test_a_run_in_any_mode_resumes_bit_for_bit(
     mode: str, dataset: Path, world_model: Path, tmp_path: Path

@@ -17,6 +17,8 @@ from flowpwm.together import Together
 from flowpwm.train import train
 from tests.flowpwm.tiny import Doubled, run, science, tiny, weights
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (3, 4, 5)
 
 

@@ -38,6 +38,7 @@ def test_runs_of_every_kind_are_resumed() -> None:
     assert {kind for _, kind in RUNS} == set(WORLD_MODELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "kind"), RUNS)
 def test_a_run_resumed_in_the_middle_is_bit_equal_to_an_uninterrupted_one(
     task: str, kind: str, tmp_path: Path
@@ -81,6 +82,7 @@ def test_a_run_stopped_between_two_reports_reports_the_same_means(tmp_path: Path
     assert [science(r) for r in whole] == [science(r) for r in resumed]
 
 
+@pytest.mark.slow
 def test_a_seed_reproduces_a_run_and_another_seed_does_not() -> None:
     one, two, other = (run(tiny(seed=s))[0] for s in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
@@ -88,12 +90,14 @@ def test_a_seed_reproduces_a_run_and_another_seed_does_not() -> None:
     assert not torch.equal(*encoders)
 
 
+@pytest.mark.slow
 def test_how_often_a_run_is_looked_at_does_not_change_it() -> None:
     often = run(tiny(evaluation__every=1))[0]
     rarely = run(tiny(evaluation__every=6, report_every=3))[0]
     assert all(torch.equal(a, b) for a, b in zip(weights(often), weights(rarely), strict=True))
 
 
+@pytest.mark.slow
 def test_the_world_model_learns_from_sequences_of_its_own_length() -> None:
     """By default as long as what the policy imagines; an epoch's environment steps stay."""
 

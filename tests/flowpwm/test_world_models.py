@@ -88,6 +88,7 @@ def fitted(request: pytest.FixtureRequest) -> tuple[str, WorldModel]:
     return request.param, fit(build(request.param))
 
 
+@pytest.mark.slow
 def test_it_learns_transitions_far_better_than_standing_still(
     fitted: tuple[str, WorldModel],
 ) -> None:
@@ -517,6 +518,7 @@ def test_the_average_velocity_of_a_known_flow_has_no_mean_flow_error() -> None:
     assert torch.allclose(slope, torch.full_like(slope, 2.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{"chart": "simplex"}, {"chart": "logits"}, {"objective": "mean_flow"}]
 )

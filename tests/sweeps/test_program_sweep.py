@@ -57,6 +57,7 @@ def test_seeds_in_one_process_end_as_each_would_alone_and_survive_its_death(
     events = read_events(folder)
     started = [e["trial_id"] for e in events if e["event"] == "started"]
     assert set(started) == set(trials)
+    assert {e["together"] for e in events if e["event"] == "started"} == {3}
 
     tables = read_tables(folder)
     rows = tables.reports.to_pandas()
@@ -94,3 +95,5 @@ def test_a_seed_that_fails_is_tried_alone_and_does_not_take_the_others_along(
         9: "COMPLETED",
     }
     assert "out of luck" in (trials[7].failure_message or "")
+    assert "up to 3 seeds of a configuration in one process (confirm): 1 CPU, " in sweep.text
+    assert trials[7].together == 1 and trials[7].attempt > 1

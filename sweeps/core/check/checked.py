@@ -12,6 +12,7 @@ from sweeps.core.definition.axes import Range
 from sweeps.core.definition.settings import UsageError
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.protocol.plan import Plan, sized
+from sweeps.core.protocol.programs import largest_program
 from sweeps.core.protocol.requests import Sizing
 from sweeps.core.store.folder import check_name
 
@@ -38,6 +39,11 @@ class Checked:
     def largest(self) -> Plan:
         """The one that needs the most memory."""
         return max(self.demanding, key=lambda plan: plan.resources.memory_bytes)
+
+    def programs(self, sweep: Sweep, sizing: Sizing) -> list[Plan]:
+        """The largest programs of several seeds; none where each trains alone."""
+        largest = (largest_program(plan, sweep, sizing) for plan in self.demanding)
+        return [plan for plan in largest if plan.fellows]
 
     def sized(self, sweep: Sweep, sizing: Sizing) -> Checked:
         """The same, with every request made anew."""

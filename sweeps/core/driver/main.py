@@ -69,13 +69,14 @@ def _main(sweep: Sweep, words: Sequence[str], interrupts: Interrupts) -> int:
         return ExitCode.OK
     console = Console(quiet=options.quiet)
     gpu_bytes = machine.gpu_memory_bytes()
+    sizing = Sizing(gpu_bytes)
     with places_told(options.given):
-        checked = check(sweep, many=options.yes, sizing=Sizing(gpu_bytes))
+        checked = check(sweep, many=options.yes, sizing=sizing)
     earlier = earlier_runs(options.results, sweep.tasks, without=options.folder)
     checked = checked.with_findings(*lint(sweep, checked, earlier))
     beginning.check()
     cluster.prepare(options.address)
-    checked = opening.with_shortage(checked, options)
+    checked = opening.with_shortage(sweep, checked, options, sizing)
     place = opening.results_place(sweep, options)
     caps = opening.caps_of(options)
     here = machine.environment(words)

@@ -125,13 +125,16 @@ def seen_again(
     ]
 
 
-def with_shortage(checked: Checked, options: Options) -> Checked:
+def with_shortage(sweep: Sweep, checked: Checked, options: Options, sizing: Sizing) -> Checked:
     """The check, if this machine can run what is asked for; on a cluster that is seen later.
 
     Raises UsageError with a line for every arm that cannot run. In a dry run these are findings:
     a plan for a larger machine can be looked at on a smaller one.
     """
-    problems = [] if options.address else unmet(checked.demanding, [this_machine()])
+    problems: list[str] = []
+    if not options.address:
+        here = [this_machine()]
+        problems = unmet(checked.demanding, here) or unmet(checked.programs(sweep, sizing), here)
     if problems and not options.dry_run:
         raise UsageError(*problems)
     return checked.with_findings(*(Finding("machine", problem) for problem in problems))

@@ -147,6 +147,7 @@ class Run:
         if not ray_cluster.local:
             ray_cluster.require(self.checked.demanding)
             self._survey(ray_cluster)
+            ray_cluster.require(self.checked.programs(self.sweep, self.sizing))
             self._look_again(ray_cluster.nodes)
         self.console.page(self._monitoring(ray_cluster))
         self._run_stages()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,6 +20,7 @@ from sweeps.core.definition.tune import Screen, Tune
 from sweeps.core.forecast.rates import START_S, Correction, warmup_share
 from sweeps.core.protocol.grid import Grid, is_enumerable
 from sweeps.core.protocol.plan import Plan, make_plan
+from sweeps.core.protocol.programs import in_programs
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
 from sweeps.core.store.state import TrialRecord
 
@@ -65,13 +66,14 @@ class Forecast:
         return self.checkpoint_bytes + self.results_bytes
 
 
-def run_seconds(config: RunConfig, cost: Cost, found: Correction) -> float:
-    """Seconds of a trial that runs to its end, alone on what it asks for."""
-    each = found.seconds(config, cost)
+def run_seconds(config: RunConfig, cost: Cost, found: Correction, together: int = 1) -> float:
+    """Seconds of a trial that runs to its end, alone on what it asks for; of a program of so many
+    seeds, until all of them have.
+    """
+    each = found.seconds(config, cost, together)
     evaluations = -(-config.epochs // config.evaluation.every)
-    return (
-        START_S
-        + config.epochs * (each.environment + each.learning)
+    return START_S + together * (
+        config.epochs * (each.environment + each.learning)
         + each.learning * warmup_share(config, cost)
         + evaluations * each.evaluation
     )
@@ -95,30 +97,43 @@ def forecast(
         else 1.0
         for stage in stages
     }
-    times = {
-        stage: [run_seconds(plan.config, plan.cost, found) for plan in plans]
+    processes = {
+        stage: plans if stage == "screen" else in_programs(plans, sweep, sizing)
         for stage, plans in stages.items()
     }
+    times = {
+        stage: [run_seconds(p.config, p.cost, found, len(p.all)) for p in plans]
+        for stage, plans in processes.items()
+    }
     expected = {stage: [shares[stage] * t for t in ts] for stage, ts in times.items()}
+    at_once = {stage: _at_once(plans, checked, slots or 1) for stage, plans in processes.items()}
     # At best the rungs stop as many as they may, at worst none.
-    wall, most = (_wall(each.values(), slots or 1) for each in (expected, times))
+    wall, most = (
+        sum(makespan(ts, at_once[stage]) for stage, ts in each.items())
+        for each in (expected, times)
+    )
     device = "GPU" if checked.largest.resources.num_gpus else "CPU"
     work = sum(
         _devices(plan) * t
         for stage, ts in expected.items()
-        for plan, t in zip(stages[stage], ts, strict=True)
+        for plan, t in zip(processes[stage], ts, strict=True)
     )
     plans = list(itertools.chain.from_iterable(stages.values()))
-    names = (" ".join(filter(None, [plan.arm, cell_text(plan.cell)])) for plan in plans)
+    programs = list(itertools.chain.from_iterable(processes.values()))
+    names = (" ".join(filter(None, [plan.arm, cell_text(plan.cell)])) for plan in programs)
     runs = zip(itertools.chain.from_iterable(times.values()), names, strict=True)
     # Where all have ended there is none.
     longest_s, longest = max(runs, key=lambda run: run[0], default=(0.0, ""))
+    at_work = max(
+        (at_once[stage] * len(p.all) for stage, group in processes.items() for p in group),
+        default=0,
+    )
     reports = sum(-(-plan.config.epochs // plan.config.report_every) for plan in plans)
     return Forecast(
         device=device,
         hours=_range(work / 3600, work / 3600 * most / (wall or 1), found.spread),
         wall_s=_range(wall, most, found.spread),
-        checkpoint_bytes=_checkpoint_bytes(plans, slots or 1),
+        checkpoint_bytes=_checkpoint_bytes(plans, at_work),
         results_bytes=reports * REPORT_BYTES,
         slots=slots,
         source=found.source,
@@ -135,11 +150,11 @@ def configurations(sweep: Sweep, checked: Checked, sizing: Sizing = NOTHING_KNOW
     return list({(plan.arm, plan.config_id): plan for plan in every}.values())
 
 
-def _checkpoint_bytes(plans: Sequence[Plan], slots: int) -> int:
-    """At the most: the largest run at a time, and all have ended but them."""
+def _checkpoint_bytes(plans: Sequence[Plan], at_work: int) -> int:
+    """At the most: the largest are at work, and all have ended but them."""
     kept = sorted((plan.cost.kept_bytes for plan in plans), reverse=True)
     working = sorted((plan.cost.checkpoint_bytes for plan in plans), reverse=True)
-    return sum(working[:slots]) + sum(kept[slots:])
+    return sum(working[:at_work]) + sum(kept[at_work:])
 
 
 def expected_share(screen: Screen) -> float:
@@ -189,8 +204,13 @@ def _range(est: float, most: float, spread: float) -> Range:
     return Range(est, est / spread, max(est, most) * spread)
 
 
-def _wall(stages: Iterable[Sequence[float]], slots: int) -> float:
-    return sum(makespan(times, slots) for times in stages)
+def _at_once(processes: Sequence[Plan], checked: Checked, slots: int) -> int:
+    """How many of them run at a time where `slots` trials would: a program may fill a GPU that
+    single trials share.
+    """
+    widest = max(map(_devices, processes), default=0.0)
+    trial = _devices(checked.largest)
+    return max(1, int(slots * min(1.0, trial / widest))) if widest else slots
 
 
 def _devices(plan: Plan) -> float:

@@ -111,7 +111,7 @@ def _measured(folder: Path) -> Iterator[Measured]:
     ids = np.array(tables.reports["trial_id"].to_pylist(), dtype=object)
     epochs = tables.reports["epoch"].to_numpy()
     clocks = {name: tables.reports[name].to_numpy() for name in _CLOCKS}
-    for trial in tables.trials.select(["trial_id", "config_json"]).to_pylist():
+    for trial in tables.trials.select(["trial_id", "config_json", "together"]).to_pylist():
         rows = np.flatnonzero(ids == trial["trial_id"])
         if not len(rows):
             continue
@@ -128,4 +128,5 @@ def _measured(folder: Path) -> Iterator[Measured]:
             cost,
             environment_s=float(clocks["time/environment_s"][last]) / done,
             learning_s=learning / (done + warmup_share(config, cost)),
+            together=trial["together"] or 1,
         )

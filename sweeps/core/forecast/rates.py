@@ -40,7 +40,7 @@ class Measured:
     """What a run took: seconds an epoch by kind of work, seconds an evaluation, peak bytes.
 
     `environment_s` and `learning_s` are per epoch; `evaluation_s` per evaluation, None where none
-    was seen.
+    was seen. Of a seed that was trained `together` with others they are its share.
     """
 
     config: RunConfig
@@ -50,6 +50,7 @@ class Measured:
     evaluation_s: float | None = None
     host_peak_bytes: int = 0
     device_peak_bytes: int = 0
+    together: int = 1
 
 
 class Seconds(NamedTuple):
@@ -73,15 +74,20 @@ class Correction:
     spread: float = 2.0
     source: str = "nominal rates, nothing measured"
 
-    def seconds(self, config: RunConfig, cost: Cost) -> Seconds:
-        """What an epoch and an evaluation of this configuration should take."""
+    def seconds(self, config: RunConfig, cost: Cost, together: int = 1) -> Seconds:
+        """What an epoch and an evaluation of this configuration should take.
+
+        Of one of so many seeds that are trained `together` as one program: its share, as they
+        start the kernels of their updates once for all.
+        """
         rates = NOMINAL[config.device]
         # Threads share the products; what is short or waits for Python gains nothing.
         rates = rates._replace(flop=rates.flop / config.num_threads)
         work = cost.work
         factor = _known(self.learning, config.world_model.kind, 1.0)
         step_s = _known(self.env_step_s, config.task, ENV_STEP_S)
-        learning = rates.of(work.world_model.plus(work.actor, work.critic)) * factor
+        updates = work.world_model.plus(work.actor, work.critic)
+        learning = rates.of(updates._replace(calls=updates.calls / together)) * factor
         acting = rates.of(work.environment) * factor
         stepping = env_steps_per_epoch(config) * step_s
         episodes = config.evaluation.episodes * len(config.task_names)
@@ -108,7 +114,7 @@ def correction(measured: Sequence[Measured], source: str) -> Correction:
     learning = _by(
         (run.config.world_model.kind, run.learning_s / nominal.learning)
         for run in measured
-        if run.learning_s > 0 and (nominal := plain.seconds(run.config, run.cost)).learning > 0
+        if run.learning_s > 0 and (nominal := _said(plain, run)).learning > 0
     )
     halfway = Correction(learning=learning, env_step_s={})
     env_step_s = _by(
@@ -120,11 +126,15 @@ def correction(measured: Sequence[Measured], source: str) -> Correction:
     errors = [
         abs(math.log((run.environment_s + run.learning_s) / (said.environment + said.learning)))
         for run in measured
-        if (said := found.seconds(run.config, run.cost)) and run.environment_s + run.learning_s > 0
+        if (said := _said(found, run)) and run.environment_s + run.learning_s > 0
     ]
     # Runs that set the correction lie close to it: a few of them say little about its error.
     spread = max(1.15, math.exp(one_in_ten_exceeds(errors))) if len(measured) >= 5 else 1.35
     return Correction(learning, env_step_s, spread, source)
+
+
+def _said(found: Correction, run: Measured) -> Seconds:
+    return found.seconds(run.config, run.cost, run.together)
 
 
 def _acting(halfway: Correction, run: Measured) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -52,8 +53,7 @@ class Remaining:
         if not trials:
             return None
         pace, spread = self._pace(trials)
-        running = sum(trial.status == "RUNNING" for trial in trials)
-        slots = max(self._slots, running, 1)
+        running = sum(1 / trial.together for trial in trials if trial.status == "RUNNING")
         usual = statistics.fmean(self._whole(trial) for trial in trials)
         left = 0.0
         for stage, count in self._planned.items():
@@ -65,8 +65,19 @@ class Remaining:
             )
             share = self._screened if stage == "screen" else 1.0
             times += [share * usual] * max(0, count - len(here))
-            left += makespan(times, slots)
+            left += makespan(times, max(self._at_once(here), math.ceil(running), 1))
         return Range(left * pace, left * pace / spread, left * pace * spread)
+
+    def _at_once(self, trials: Sequence[TrialRecord]) -> int:
+        """Processes of a stage at a time. Where seeds share one it may fill a GPU that single
+        trials share, and each seed pays its share of the time: they count like trials in a row.
+        """
+        shares = [
+            float(trial.resources["num_gpus"]) / trial.num_gpus
+            for trial in trials
+            if trial.together > 1 and trial.num_gpus
+        ]
+        return int(self._slots * min([1.0, *shares]))
 
     def _whole(self, trial: TrialRecord) -> float:
         if trial.config_id not in self._seconds:

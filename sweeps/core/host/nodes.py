@@ -60,8 +60,8 @@ class Node:
         """Whether any trial can run there; a head often has no CPUs on purpose."""
         return self.cpus > 0
 
-    def lacks(self, wanted: Resources) -> list[str]:
-        """What it has too little of, and what to do about that."""
+    def lacks(self, wanted: Resources, seeds: int = 1) -> list[str]:
+        """What it has too little of, and what to do about that; for so many seeds in a process."""
         found = []
         if self.cpus < wanted.num_cpus:
             found.append(f"num_threads or trial.cpus can be {self.cpus:g} at the most")
@@ -69,8 +69,9 @@ class Node:
             most = f"trial.gpus can be {self.gpus:g} at the most" if self.gpus else "it has no GPU"
             found.append(most)
         if self.memory_bytes < wanted.memory_bytes:
-            most = max(self.memory_bytes, 0) / 2**30
-            found.append(f"trial.memory can be {most:.1f} at the most, or choose a smaller preset")
+            most, less = max(self.memory_bytes, 0) / 2**30 / seeds, "choose a smaller preset"
+            less += " or trial.together" if seeds > 1 else ""
+            found.append(f"trial.memory can be {most:.1f} at the most, or {less}")
         if wanted.accelerator and not {wanted.accelerator, ANY} & {*self.accelerators}:
             found.append(f"it has no {wanted.accelerator}")
         return found
@@ -109,22 +110,24 @@ def unmet(plans: Iterable[Plan], nodes: Sequence[Node]) -> list[str]:
     # The largest last, so that of one arm it is the one that stays.
     stuck.sort(key=lambda plan: plan.resources.memory_bytes)
     if stuck and len(stuck) == len(plans) > 1:
-        return [_problem(stuck[-1].resources, nodes)]
+        return [_problem(stuck[-1], nodes)]
     cells, failed = (Counter(plan.arm for plan in group) for group in (plans, stuck))
     return [
-        f"{arm if failed[arm] == cells[arm] else worst.name}: {_problem(worst.resources, nodes)}"
+        f"{arm if failed[arm] == cells[arm] else worst.name}: {_problem(worst, nodes)}"
         for arm, worst in {plan.arm: plan for plan in stuck}.items()
     ]
 
 
-def _problem(wanted: Resources, nodes: Sequence[Node]) -> str:
+def _problem(plan: Plan, nodes: Sequence[Node]) -> str:
+    wanted, seeds = plan.resources, len(plan.all)
     needs = Node("", wanted.num_cpus, wanted.num_gpus, wanted.memory_bytes, _one(wanted))
-    told = f"no node can run a trial: it needs {needs}"
+    what = "a trial" if seeds == 1 else f"{seeds} seeds as one program (trial.together)"
+    told = f"no node can run {what}: it needs {needs}"
     if not nodes:
         return f"{told}; there is no node for trials"
     nearest = max(nodes, key=lambda node: node.closeness(wanted))
     return f"{told}; the largest, {nearest.name}, has {nearest}: " + "; ".join(
-        nearest.lacks(wanted)
+        nearest.lacks(wanted, seeds)
     )
 
 

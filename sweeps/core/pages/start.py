@@ -44,6 +44,7 @@ def start_page(
         *own,
         *extra,
         row("trials", _trials(checked, concurrency)),
+        *_programs(sweep, checked, sizing),
         *_corrections(sweep, checked, sizing),
         *([row("forecast", forecast)] if forecast else []),
         row("reference", _reference(sweep, checked)),
@@ -160,14 +161,27 @@ def _difference(sweep: Sweep, checked: Checked, arm: str) -> str:
 
 
 def _trials(checked: Checked, concurrency: int) -> str:
-    needs = checked.largest.resources
+    at_once = f", {concurrency} at a time" if concurrency else ""
+    return f"{_request(checked.largest)}{at_once}; {_budgets(checked)}"
+
+
+def _programs(sweep: Sweep, checked: Checked, sizing: Sizing) -> Iterator[str]:
+    """Where seeds train together: how many, and what the largest of their processes asks for."""
+    if programs := checked.programs(sweep, sizing):
+        largest = max(programs, key=lambda plan: plan.resources.memory_bytes)
+        stages = " and ".join(stage for stage in sweep.STAGES if stage != "screen")
+        yield row(
+            "programs",
+            f"up to {max(len(plan.all) for plan in programs)} seeds of a configuration in one "
+            f"process ({stages}): {_request(largest)}",
+        )
+
+
+def _request(plan: Plan) -> str:
+    needs = plan.resources
     kind = f" ({needs.accelerator})" if needs.accelerator else ""
     gpus = f", {needs.num_gpus:g} GPU{kind}" if needs.num_gpus else ""
-    at_once = f", {concurrency} at a time" if concurrency else ""
-    return (
-        f"{needs.num_cpus:g} CPU{gpus}, {needs.memory_bytes / 2**30:.2g} GiB each{at_once}; "
-        f"{_budgets(checked)}"
-    )
+    return f"{needs.num_cpus:g} CPU{gpus}, {needs.memory_bytes / 2**30:.2g} GiB each"
 
 
 def _corrections(sweep: Sweep, checked: Checked, sizing: Sizing) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,13 +105,6 @@ def make_plan(
 def sized(plan: Plan, sweep: Sweep, sizing: Sizing) -> Plan:
     """The same trial with a request made anew."""
     return dataclasses.replace(plan, resources=needed(plan.config, plan.cost, sweep, sizing))
-
-
-def in_one_program(plans: Sequence[Plan], sweep: Sweep, sizing: Sizing) -> Plan:
-    """The first of the plans with the others as its fellows, and what all of them need."""
-    first, *others = plans
-    wanted = needed(first.config, first.cost, sweep, sizing, runs=len(plans))
-    return dataclasses.replace(first, resources=wanted, fellows=tuple(others))
 
 
 def plan_again(record: TrialRecord, sweep: Sweep, sizing: Sizing = NOTHING_KNOWN) -> Plan:

@@ -18,6 +18,7 @@ _RESULT_KEYS = (
     *("attempt", "epoch", "env_steps", "score", "wall_time_s", "log_path"),
     *("unsaved", "wandb_group", "wandb_link"),
 )
+_START_KEYS = ("gpu", "node", "node_id", "together", "num_gpus")
 _END_KEYS = ("failure_class", "message", "cause", "taken_from")
 #: Where a run holds memory.
 WHERE = ("host", "device")
@@ -62,7 +63,7 @@ class Recorder:
 
     def started(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A worker began, or began again, from `result["epoch"]`."""
-        where = {key: result.get(key) for key in ("gpu", "node", "node_id")}
+        where = {key: result.get(key) for key in _START_KEYS}
         self._append("started", trial_id, **_pick(result), **where)
 
     def progressed(self, trial_id: str, result: Mapping[str, Any]) -> None:

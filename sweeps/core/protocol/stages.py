@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-from flowpwm.cost import seeds_that_pay
 from sweeps.core.definition.axes import Cell
 from sweeps.core.definition.compare import Compare
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.definition.tune import Tune
 from sweeps.core.protocol.grid import Grid, Source, is_enumerable
 from sweeps.core.protocol.past import cells_of
-from sweeps.core.protocol.plan import Plan, in_one_program, make_plan, plan_again
+from sweeps.core.protocol.plan import Plan, make_plan, plan_again
+from sweeps.core.protocol.programs import in_one_program, most_together
 from sweeps.core.protocol.ranking import Ranked, rank
 from sweeps.core.protocol.recorder import Recorder
 from sweeps.core.protocol.requests import NOTHING_KNOWN, Sizing
@@ -129,12 +129,8 @@ class Stages(Generic[S]):
     ) -> Plan:
         """A plan that takes other seeds of its configuration along, where that pays."""
         plan = self._once_more(record)
-        size = self._sweep.seeds_per_program or seeds_that_pay(
-            plan.config, plan.cost, self._sizing.gpu_bytes
-        )
-        # In the screen a trial has one seed, and rungs that may end it.
-        alone = size == 1 or plan.config.recompute  # which a program cannot
-        if alone or record.stage == "screen" or record.failures:
+        size = most_together(plan, self._sweep, self._sizing)
+        if size == 1 or record.stage == "screen" or record.failures:
             return plan
         others = (
             other

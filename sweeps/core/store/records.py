@@ -148,7 +148,8 @@ class TrialRecord:
     host_memory_peak_bytes: int | None = None
     device_memory_peak_bytes: int | None = None  # of torch's allocator
     wall_time_by_attempt_s: dict[int, float] = field(default_factory=dict)
-    gpus_by_attempt: dict[int, float] = field(default_factory=dict)  # where they are not the last's
+    gpus_by_attempt: dict[int, float] = field(default_factory=dict)  # where not as `resources` say
+    together: int = 1  # seeds that its last attempt trained in one process, which share its hours
 
     @property
     def epochs(self) -> int | None:
@@ -162,9 +163,15 @@ class TrialRecord:
 
     @property
     def wall_time_s(self) -> float | None:
-        """Seconds over all attempts; None before the first report."""
+        """Seconds over all attempts, of each its share; None before the first report."""
         times = self.wall_time_by_attempt_s
         return sum(times.values()) if times else None
+
+    @property
+    def num_gpus(self) -> float:
+        """GPUs, or the share of one, that the process of its last attempt had, or will have."""
+        asked = float(self.resources.get("num_gpus") or 0.0)
+        return self.gpus_by_attempt.get(self.attempt, asked)
 
     @property
     def gpu_s(self) -> float:

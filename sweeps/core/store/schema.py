@@ -118,6 +118,7 @@ TRIALS = pa.schema(
         ("nfe", pa.int32()),
         ("config_json", pa.string()),
         ("taken_from", pa.string()),  # the earlier run whose result it is; null: its own
+        ("together", pa.int32()),  # seeds in its process, which share its time and memory
     ]
 )
 

@@ -200,6 +200,9 @@ def _fold_trial(state: SweepState, trial: TrialRecord, event: Mapping[str, Any])
         trial.resources = dict(event.get("resources") or trial.resources)
         trial.log_path = event.get("log_path", trial.log_path)
         trial.host_memory_bytes, trial.unsaved = None, 0
+        trial.together = event.get("together", 1)
+        if "num_gpus" in event:  # of a process that several share
+            trial.gpus_by_attempt[attempt] = event["num_gpus"]
         trial.gpu = event.get("gpu", trial.gpu)
         trial.node = event.get("node", trial.node)
         trial.node_id = event.get("node_id", trial.node_id)

@@ -119,13 +119,14 @@ def _row(
         "host_memory_peak_bytes": trial.host_memory_peak_bytes,
         "device_memory_peak_bytes": trial.device_memory_peak_bytes,
         "num_cpus": resources.get("num_cpus"),
-        "num_gpus": resources.get("num_gpus"),
+        "num_gpus": trial.num_gpus,
         "node": trial.node,
         "memory_request_bytes": resources.get("memory_bytes"),
         "parameters": trial.parameters,
         "nfe": trial.nfe,
         "config_json": json.dumps(trial.config, sort_keys=True),
         "taken_from": trial.taken_from,
+        "together": trial.together,
         **{
             PARAM_PREFIX + name: param_cell(trial.params.get(name), kind)
             for name, kind in kinds.items()

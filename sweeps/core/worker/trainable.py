@@ -162,6 +162,9 @@ class Attempt:
         """While rows and trackers are open; the driver is told of the start."""
         dtypes = {name: metric.dtype for name, metric in METRICS.items()}
         folder, trial_id = self.job.folder_path, self.job.trial_id
+        # What the trial asked for by itself is not what a process of several has.
+        of_all = {"together": self.runs, "num_gpus": self.job.resources["num_gpus"]}
+        shared = of_all if self.runs > 1 else {}
         # A row that storage does not take holds training up; a checkpoint is skipped.
         patience = Patience(PATIENCE_S, self.should_stop, self.log.warning)
         with (
@@ -172,7 +175,7 @@ class Attempt:
                 self.job, state.config, self.log, start=getattr(state, self.job.progress)
             ) as self.trackers,
         ):
-            self._tell(state, kind="started", gpu=gpu_name(state.config), **this_node())
+            self._tell(state, kind="started", gpu=gpu_name(state.config), **this_node(), **shared)
             yield
 
     def should_stop(self) -> bool:

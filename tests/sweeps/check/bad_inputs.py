@@ -554,6 +554,14 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     tune(
+        42,
+        "trial.together=1000 trial.memory=4 confirm.seeds=1000",
+        (
+            "no node can run 1000 seeds as one program (trial.together): it needs 1 CPUs, 0 GPUs "
+            "and … GiB; the largest, …, has …"
+        ),
+    ),
+    tune(
         43,
         "trial.gpus=64",
         "no node can run a trial: it needs 1 CPUs, 64 GPUs and … GiB; the largest, …, has …",

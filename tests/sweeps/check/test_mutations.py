@@ -27,7 +27,7 @@ from tests.sweeps.tiny import COMPARE, PLAN, SIZES
 
 ASKED = os.environ.get("FLOWPWM_EXAMPLES")
 EXAMPLES = settings(
-    max_examples=int(ASKED or 200),
+    max_examples=int(ASKED or 100),
     derandomize=ASKED is None,  # on every change the same
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

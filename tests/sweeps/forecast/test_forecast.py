@@ -36,6 +36,7 @@ from sweeps.core.forecast.rates import (
     warmup_share,
 )
 from sweeps.core.forecast.remaining import Remaining
+from sweeps.core.protocol.requests import NOTHING_KNOWN
 from sweeps.core.store.state import TrialRecord
 from tests.sweeps.tiny import PLAN, RUN
 
@@ -164,6 +165,37 @@ def test_a_comparison_is_forecast_trial_by_trial() -> None:
     assert "with one trial at a time; checkpoints" in text and "ends" not in text
 
 
+def test_seeds_of_one_program_start_the_kernels_of_their_updates_once() -> None:
+    config = tiny(device="cuda")
+    cost, found = estimate(config), Correction()
+    alone, of_three = found.seconds(config, cost), found.seconds(config, cost, 3)
+    updates = cost.work.world_model.plus(cost.work.actor, cost.work.critic)
+    saved = 2 / 3 * updates.calls * NOMINAL["cuda"].call
+    assert of_three.learning == pytest.approx(alone.learning - saved)
+    assert (of_three.environment, of_three.evaluation) == (alone.environment, alone.evaluation)
+    # What such a seed took is its share, and says the same of runs alone.
+    run = dataclasses.replace(measured(config, 1.0, 2 * of_three.learning), together=3)
+    assert correction([run], "").learning == pytest.approx({"flow": 2.0})
+
+
+def test_programs_are_forecast_by_what_they_save_and_by_what_they_fill() -> None:
+    sweep = comparison(50)
+    fixed = sweep.fixed | {"device": "cuda"}
+    # Four single trials fit on a GPU, and one program of three.
+    sweep = dataclasses.replace(sweep, fixed=fixed, gpus_per_trial=0.25, seeds_per_program=3)
+    checked = check(sweep)
+    told = forecast(sweep, checked, 4, Correction())
+    programs = checked.programs(sweep, NOTHING_KNOWN)
+    assert [len(plan.all) for plan in programs] == [3, 3]
+    each = [run_seconds(p.config, p.cost, Correction(), 3) for p in programs]
+    assert told.device == "GPU"
+    assert told.hours.est == pytest.approx(0.75 * sum(each) / 3600)
+    assert told.wall_s.est == pytest.approx(sum(each))
+    # All three of a program are at work, and hold their buffers.
+    costs = [plan.cost for plan in sorted(checked.plans, key=lambda p: p.cost.checkpoint_bytes)]
+    assert told.checkpoint_bytes == 3 * costs[1].checkpoint_bytes + 3 * costs[0].kept_bytes
+
+
 def test_a_tuning_is_forecast_between_all_stopped_and_none() -> None:
     checked = check(PLAN)
     told = forecast(PLAN, checked, 2, Correction())
@@ -277,6 +309,29 @@ def test_a_trial_that_is_half_done_has_half_left() -> None:
     assert told is not None
     pace = 1.0  # on forecast, whether settled or not
     assert told.est == pytest.approx(0.5 * whole * pace)
+
+
+def test_seeds_that_share_processes_are_as_slow_as_they_are_many() -> None:
+    left, whole = remaining()
+    # Two processes of three seeds each, half done: each seed paid for a third of its process.
+    trials = [record("confirm", "RUNNING", 100, 0.5 * whole, n) for n in range(6)]
+    for trial in trials:
+        trial.together = 3
+    told = left.seconds(trials)
+    assert told is not None
+    assert told.est == pytest.approx(3 * 0.5 * whole)
+
+
+def test_a_program_that_fills_a_gpu_is_not_expected_to_share_it() -> None:
+    left, whole = remaining()  # two trials at a time, of half a GPU each
+    trials = [record("confirm", "RUNNING", 100, 0.5 * whole, n) for n in range(3)]
+    for trial in trials:
+        trial.together, trial.attempt = 3, 1
+        trial.resources, trial.gpus_by_attempt = {"num_gpus": 0.5}, {1: 1.0}
+    trials += [record("confirm", "COMPLETED", 200, whole, n) for n in range(3, 6)]
+    told = left.seconds(trials)
+    assert told is not None
+    assert told.est == pytest.approx(3 * 0.5 * whole)
 
 
 def test_phases_add_up_to_an_epoch() -> None:

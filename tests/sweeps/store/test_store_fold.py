@@ -31,6 +31,21 @@ def test_the_written_sweep_folds_to_what_happened(sweep: Path) -> None:
     assert state.unfinished() == []
 
 
+def test_a_seed_of_a_program_pays_its_share_of_what_the_process_had() -> None:
+    planned = ("planned", "t", {"resources": {"num_cpus": 1, "num_gpus": 0.125}})
+    log = events(
+        planned,
+        ("started", "t", {"attempt": 1, "together": 8, "num_gpus": 1.0}),
+        ("progress", "t", {"attempt": 1, "epoch": 2, "wall_time_s": 100.0}),
+        ("interrupted", "t", {"attempt": 1}),
+        ("started", "t", {"attempt": 2}),
+        ("progress", "t", {"attempt": 2, "epoch": 4, "wall_time_s": 80.0}),
+    )
+    shared, alone = fold(log[:3]).trials["t"], fold(log).trials["t"]
+    assert (shared.together, shared.num_gpus, shared.gpu_s) == (8, 1.0, 100.0)
+    assert (alone.together, alone.num_gpus, alone.gpu_s) == (1, 0.125, 100.0 + 10.0)
+
+
 def test_a_killed_driver_leaves_its_trials_to_be_resumed() -> None:
     log = events(
         PLANNED,
