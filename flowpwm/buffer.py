@@ -121,10 +121,11 @@ class Buffer:
         if self.filled == 0:
             raise ValueError("cannot sample from an empty buffer")
 
-        def draw(high: int) -> Tensor:
-            return torch.randint(high, (batch,), generator=generator, device=self.device)
-
-        return draw(self.filled), draw(self.num_envs)
+        age, env = (
+            torch.randint(high, (batch,), generator=generator, device=self.device)
+            for high in (self.filled, self.num_envs)
+        )
+        return age, env
 
     def _gather(self, age: Int64[Tensor, "*H B"], env: Int64[Tensor, " B"]) -> Tensor:
         """The records `age` rows after the oldest, [*H, B, fields]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -142,12 +143,11 @@ class FlowPolicy(Policy):
         start = z.new_zeros(*z.shape[:-1], self.action_dim)
         if noise is not None:
             start = self.std() * noise
-        one = torch.ones_like(z[..., :1])
-
-        def velocity(x: Tensor, tau: float) -> Tensor:
-            return self.velocity_head(join(z, e, x, one * tau))
-
+        velocity = partial(self._velocity_at, z, e, torch.ones_like(z[..., :1]))
         return integrate(velocity, start, self.integrator, self.substeps)
+
+    def _velocity_at(self, z: Tensor, e: Tensor, one: Tensor, x: Tensor, tau: float) -> Tensor:
+        return self.velocity_head(join(z, e, x, one * tau))
 
 
 class Kind(NamedTuple):

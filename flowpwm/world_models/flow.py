@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -164,16 +165,15 @@ class FlowWorldModel(WorldModel):
         self, z: Float[Tensor, "*B D"], e: Float[Tensor, "*#B E"], action: Float[Tensor, "*B A"]
     ) -> Tensor:
         """Integrate the velocity over one environment step, then retract."""
-        one = torch.ones_like(z[..., :1])
-
-        def velocity(y: Tensor, tau: float) -> Tensor:
-            times = [one * tau, one / self.config.substeps][: self.times]
-            return self.velocity(y, e, action, torch.cat(times, dim=-1))
-
+        velocity = partial(self._velocity_at, e, action, torch.ones_like(z[..., :1]))
         start = self.chart.enter(z)
         return self.retract(
             integrate(velocity, start, self.config.integrator, self.config.substeps)
         )
+
+    def _velocity_at(self, e: Tensor, action: Tensor, one: Tensor, y: Tensor, tau: float) -> Tensor:
+        times = [one * tau, one / self.config.substeps][: self.times]
+        return self.velocity(y, e, action, torch.cat(times, dim=-1))
 
     def draw(self, horizon: int, batch: int, generator: torch.Generator) -> Float[Tensor, "H B N"]:
         """A tau for every transition and, for a mean flow, the size of a step from there."""

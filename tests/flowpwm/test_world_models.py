@@ -85,7 +85,7 @@ def fit(model: WorldModel, updates: int = 800) -> WorldModel:
 @pytest.fixture(scope="module", params=WORLD_MODELS)
 def fitted(request: pytest.FixtureRequest) -> tuple[str, WorldModel]:
     """A model of each kind that has learned."""
-    return request.param, fit(build(request.param))
+    return request.param, fit(build(request.param), 400 if request.param == "flow" else 800)
 
 
 @pytest.mark.slow
@@ -528,7 +528,7 @@ def test_every_variant_of_the_flow_learns_transitions(changes: dict[str, str]) -
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     generator = torch.Generator().manual_seed(0)
     weight = model.step_weights(data.mask)
-    for _ in range(400):
+    for _ in range(250):
         loss, _ = model.loss(data, weight, model.draw(*data.mask.shape, generator))
         optimiser.zero_grad()
         loss.backward()
