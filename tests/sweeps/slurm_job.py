@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -89,20 +90,28 @@ class SlurmJob:
 
     def processes(self) -> list[psutil.Process]:
         """Everything that the job started and that still runs, wherever it belongs by now."""
+        return [process for process, _ in self._commands()]
+
+    def running(self, word: str) -> list[psutil.Process]:
+        """Those of them that have this word in their command line."""
+        return [process for process, words in self._commands() if word in words]
+
+    def _commands(self) -> list[tuple[psutil.Process, list[str]]]:
         found = []
         for process in psutil.process_iter():
-            try:
+            # Any of them may end between two questions.
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 # SLURM_JOB_ID tells the job's processes from `sbatch`.
                 mark = process.environ()
                 if (mark.get("FAKE_SLURM"), "SLURM_JOB_ID" in mark) == (str(self.state), True):
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+                    words = process.cmdline()
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        found.append((process, words))
+        return found
 
     def traces(self) -> list[str]:
         """What a job must not leave behind: processes, temporary folders, tokens."""
-        left = [f"{p.pid} {p.name()}" for p in self.processes()]
+        left = [f"{process.pid} {' '.join(words)}" for process, words in self._commands()]
         left += map(str, Path("/tmp").glob(f"fp{self.number}*"))
         left += map(str, self.cwd.rglob("token"))
         return left
@@ -113,7 +122,8 @@ class SlurmJob:
             self.popen.kill()
             self.popen.wait(10)
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         for folder in Path("/tmp").glob(f"fp{self.number}*"):
             shutil.rmtree(folder, ignore_errors=True)
 

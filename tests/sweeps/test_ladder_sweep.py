@@ -19,7 +19,7 @@ from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
 from tests.sweeps.tiny import RUN, Process, latest
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.long]
 
 SCRIPT = "single_task"
 REQUEST_GIB = 0.8

@@ -90,8 +90,8 @@ def test_a_signal_to_the_shell_and_to_the_driver_is_one_signal(job: SlurmJob) ->
     job.plan("75")
     job.submit(str(SMALL))
     job.wait_for(lambda: len(job.launches) == 1)
-    for process in job.processes():
-        if str(SMALL) in process.cmdline()[1:2]:
+    for process in job.running(str(SMALL)):
+        if process.cmdline()[1] == str(SMALL):
             process.send_signal(signal.SIGTERM)
     job.signal_batch(signal.SIGTERM)
     assert job.end() == 75, job.text
@@ -186,9 +186,8 @@ def test_nodes_end_when_their_head_is_killed(job: SlurmJob) -> None:
     job.plan("75")
     job.submit(str(SMALL), options=("--nodes=2",))
     job.wait_for(lambda: len(job.launches) == 1 and len(job.rays) == 2)
-    head = [p for p in job.processes() if "--head" in p.cmdline()]
-    head[0].kill()
-    job.wait_for(lambda: not [p for p in job.processes() if "join" in p.cmdline()], timeout_s=30)
+    job.running("--head")[0].kill()
+    job.wait_for(lambda: not job.running("join"), timeout_s=30)
     job.signal_batch(signal.SIGTERM)
     assert job.end() == 75, job.text
     assert job.traces() == []
