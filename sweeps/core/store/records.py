@@ -169,7 +169,7 @@ class TrialRecord:
 
     @property
     def num_gpus(self) -> float:
-        """GPUs, or the share of one, of the process of its last attempt; as asked before the first."""
+        """GPUs, or the share of one, of its last attempt's process; before the first, as asked."""
         asked = float(self.resources.get("num_gpus") or 0.0)
         return self.gpus_by_attempt.get(self.attempt, asked)
 
