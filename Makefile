@@ -11,6 +11,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# Uncompiled, each of a sweep's processes would spend seconds on what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
 .PHONY: sweep test coverage test-faults soak lint
@@ -21,7 +23,7 @@ sweep: $(STAMP)
 
 # Two files at a time, of which one at most starts Ray (tests/conftest.py).
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: $(STAMP)
 	$(MAKE) test ARGS="--cov --cov-report=term $(ARGS)"
@@ -41,4 +43,5 @@ $(STAMP):
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; set PYTHON=/path/to/python" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # as pip does, but on all cores
 	@rm -f .venv/.installed-* && touch $@

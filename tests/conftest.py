@@ -21,6 +21,8 @@ import torch
 
 torch.set_num_threads(1)
 
+RAY = "the files that start Ray"
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Any:
@@ -29,17 +31,27 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
     return (yield)
 
 
+def _scope(nodeid: str) -> str:
+    """What stays in one process where several run the tests: a file, for its fixtures.
+
+    All files that start Ray are one: two of them at a time would starve each other.
+    """
+    path = nodeid.partition("::")[0]
+    return RAY if "sweep" in path.rpartition("/")[2] else path
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes run the tests, one begins with what takes longest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _scope(item.nodeid) != RAY)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where several processes run the tests, a file stays in one of them, for its fixtures.
-
-    All files that start Ray stay in one: two of them at a time would starve each other.
-    """
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            path = nodeid.partition("::")[0]
-            return "ray" if "sweep" in path.rpartition("/")[2] else path
+            return _scope(nodeid)
 
     return ByFile(config, log)

@@ -22,7 +22,7 @@ KEPT = f"""
 from flowpwm.memory import give_back, host_bytes
 before = host_bytes()
 blocks = [bytearray(b"x" * 65536) for _ in range(3200)]
-last = bytearray(65536)  # above them on the heap, which can then not shrink by itself
+some = blocks[::100]  # all over the heap, which can then not shrink by itself
 del blocks
 kept = host_bytes() - before
 give_back()

@@ -72,7 +72,7 @@ class SlurmJob:
     def rays(self) -> list[dict[str, Any]]:
         return _lines(self.state / "ray.jsonl")
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 200) -> None:
         assert self.popen is not None
         deadline = time.monotonic() + timeout_s
         while not condition():

@@ -17,7 +17,7 @@ from flowpwm.train import train
 from sweeps.core.store.compact import Tables, read_tables
 from sweeps.core.store.events import read_events
 from sweeps.core.store.schema import ExitCode
-from tests.sweeps.tiny import RUN, Process, latest, state_of
+from tests.sweeps.tiny import RUN, Process, alive, latest, state_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
@@ -46,10 +46,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     first = Process(cwd, *WORDS, script=SCRIPT)
     try:
         first.wait_for(lambda: first.text.count("start confirm") > 2)
-        first.send(signal.SIGTERM)
+        tree = psutil.Process(first.popen.pid).children(recursive=True)
+        took = first.send(signal.SIGTERM)
         assert first.popen.returncode == ExitCode.INTERRUPTED, first.text
+        assert took < 20
         folder = latest(cwd, SCRIPT)
-        assert not all(t.final for t in state_of(folder).trials.values())
+        assert f"--resume results/{SCRIPT}/{folder.name}" in first.text
+        assert alive(tree) == []
+        trials = state_of(folder).trials.values()
+        assert not all(t.final for t in trials)
+        assert not [t for t in trials if t.status == "RUNNING"]
         second = Process(cwd, "--resume", str(folder), script=SCRIPT)
         second.wait_for(lambda: all(t.final for t in state_of(folder).trials.values()))
         driver = psutil.Process(second.popen.pid)

@@ -198,42 +198,31 @@ def running_worker(process: Process) -> tuple[str, int]:
 
 
 @pytest.mark.fault
-def test_a_sweep_survives_a_signal_a_killed_worker_and_a_killed_driver(
+def test_a_sweep_survives_a_killed_worker_and_a_killed_driver(
     pair: tuple[Finished, Finished], tmp_path: Path
 ) -> None:
     first = Process(tmp_path, *SWEEP)
     try:
         first.wait_for(lambda: "done  screen" in first.text and running_worker(first)[0] != "")
         folder = latest(tmp_path)
-        tree = psutil.Process(first.popen.pid).children(recursive=True)
-
         intruder = Process(tmp_path, "--resume", str(folder))
         assert intruder.end() == ExitCode.OWNED
         assert f"process {first.popen.pid}" in intruder.text
 
-        took = first.send(signal.SIGTERM)
-        assert first.popen.returncode == ExitCode.INTERRUPTED, first.text
-        assert took < 20
-        assert f"--resume results/flow_tuning/{folder.name}" in first.text
-        assert alive(tree) == []
-        assert not [t for t in state_of(folder).trials.values() if t.status == "RUNNING"]
+        trial, worker = running_worker(first)
+        attempt = state_of(folder).trials[trial].attempt
+        psutil.Process(worker).kill()
+        first.wait_for(lambda: state_of(folder).trials[trial].attempt > attempt)
+        first.wait_for(lambda: running_worker(first)[0] != "")
+        first.popen.kill()
+        first.popen.wait(10)
 
         changed = Process(tmp_path, "--resume", str(folder), "horizon=8")
         assert changed.end() == ExitCode.USAGE
         assert "cannot change horizon: 4 then, 8 now" in changed.text
 
         second = Process(tmp_path, "--resume", "results/flow_tuning/latest")
-        second.wait_for(lambda: running_worker(second)[0] != "")
-        trial, worker = running_worker(second)
-        attempt = state_of(folder).trials[trial].attempt
-        psutil.Process(worker).kill()
-        second.wait_for(lambda: state_of(folder).trials[trial].attempt > attempt)
-        second.wait_for(lambda: running_worker(second)[0] != "")
-        second.popen.kill()
-        second.popen.wait(10)
-
-        third = Process(tmp_path, "--resume", str(folder))
-        assert third.end() == ExitCode.OK, third.text
+        assert second.end() == ExitCode.OK, second.text
     finally:
         first.kill()
 

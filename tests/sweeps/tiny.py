@@ -130,7 +130,7 @@ class Process:
     def text(self) -> str:
         return self.output.read_text()
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 90) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 400) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert self.popen.poll() is None, f"ended with {self.popen.returncode}:\n{self.text}"
@@ -144,7 +144,7 @@ class Process:
         self.popen.wait(60)
         return time.monotonic() - began
 
-    def end(self, timeout_s: float = 240) -> int:
+    def end(self, timeout_s: float = 600) -> int:
         return self.popen.wait(timeout_s)
 
     def kill(self) -> None:

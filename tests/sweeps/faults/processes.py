@@ -41,7 +41,7 @@ class Child:
         assert self.process.pid is not None
         return self.process.pid
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 90) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 400) -> None:
         """Wait until it got as far as that."""
         deadline = time.monotonic() + timeout_s
         while not condition():
