@@ -116,6 +116,8 @@ class Nodes:
         self.cluster.head_node.start_gcs_server()
 
     def shut_down(self) -> None:
+        # What Ray asks a head that is gone for longer than a minute, it ends this process for.
+        self.cluster.global_state.disconnect()
         for node in self.cluster.list_all_nodes():
             node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 

@@ -69,11 +69,12 @@ RUN = [  # settings of a run
     "evaluation.every=10",
     "evaluation.episodes=2",
 ]
+EPOCHS = 50
 SIZES = ["task=point-mass", *RUN, "confirm.episodes=3"]
 # Without rungs every decision depends on scores alone, never on which trial was first.
 SWEEP = [
     *SIZES,
-    "epochs=80",
+    f"epochs={EPOCHS}",
     "integrator=[euler,heun]",
     "substeps=[1,2]",
     "screen.trials=3",
