@@ -116,8 +116,12 @@ class Nodes:
         self.cluster.head_node.start_gcs_server()
 
     def shut_down(self) -> None:
-        # What Ray asks a head that is gone for longer than a minute, it ends this process for.
+        from ray.experimental.internal_kv import _internal_kv_reset
+
+        # A process that has started a head asks it for ever, as when a scheduler of Tune's is
+        # made, and is ended by Ray after a minute without an answer.
         self.cluster.global_state.disconnect()
+        _internal_kv_reset()
         for node in self.cluster.list_all_nodes():
             node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
