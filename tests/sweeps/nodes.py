@@ -120,7 +120,6 @@ class Nodes:
 
         # A process that has started a head asks it for ever, as when a scheduler of Tune's is
         # made, and is ended by Ray after a minute without an answer.
-        self.cluster.global_state.disconnect()
         _internal_kv_reset()
         for node in self.cluster.list_all_nodes():
             node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
