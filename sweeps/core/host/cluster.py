@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -182,8 +183,26 @@ def shut_down() -> None:
     import ray
 
     ours = psutil.Process().children(recursive=True) if ray.is_initialized() else []
-    ray.shutdown()
+    with _garbage_kept():
+        ray.shutdown()
     end_processes(ours)  # with time for what uploads a trial's last rows
+
+
+@contextlib.contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Nothing that refers to itself is freed in the mean time, by no thread.
+
+    Ray ends the process with code 1, without a word, when one of its references is freed in the
+    fraction of a second in which its core is gone and it has not noted so yet. What is kept of a
+    trial whose node was lost holds such references.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _metrics(node: dict[str, Any]) -> str:
