@@ -8,7 +8,7 @@ by flow matching alone. Without the head that tells final states, which the impl
 compare with has not; what it costs is a row of its own. Horizon 16, batches of 256 (5M) and 64
 (48M), 128 rollouts of the actor.
 Every row in a process of its own, the peak of products measured in each before and after. Writes
-benchmarks/results/train_step.json, unless `--set` makes it something else.
+benchmarks/results/train_step.json; a part of the rows, or with `--set`, only onto the terminal.
 """
 
 from __future__ import annotations
@@ -158,7 +158,9 @@ def main() -> None:
                 f"{row['host_peak_bytes'] / 2**30:6.2f}",
                 flush=True,
             )
-    if not options.set:
+    if options.set or len(rows) < len(BATCHES) * len(kinds()):
+        print("not recorded: these are not all rows, or rows of another configuration")
+    else:
         write("train_step", {"threads": options.threads, "repeats": options.repeats, "rows": rows})
 
 

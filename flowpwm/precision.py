@@ -16,6 +16,13 @@ def set_up(precision: str) -> None:
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
 
+def slow_bf16(device: str) -> bool:
+    """Whether this is an x86 processor without instructions for bf16, which then emulates them."""
+    able = torch.cpu.get_capabilities()
+    known = ("avx512_bf16", "amx_bf16", "avx10_2")
+    return device == "cpu" and able["architecture"] == "x86_64" and not any(map(able.get, known))
+
+
 def products_in(precision: str, device: str) -> AbstractContextManager[Any]:
     """Where losses are computed: under bf16, with factors rounded to 8 bits of mantissa.
 

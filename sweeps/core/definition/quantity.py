@@ -53,3 +53,8 @@ def duration(seconds: float) -> str:
         return f"{whole}m{rest:02d}s" if rest else f"{whole}m"
     minutes = round(seconds / 60)
     return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def hours_text(hours: float) -> str:
+    """Two digits, or whole hours."""
+    return f"{hours:.2g}" if hours < 99.5 else f"{hours:,.0f}"

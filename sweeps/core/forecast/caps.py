@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.core.check.findings import Finding
-from sweeps.core.definition.quantity import duration
+from sweeps.core.definition.quantity import duration, hours_text
 from sweeps.core.forecast.forecast import Forecast, size_text
 from sweeps.core.store.state import TrialRecord
 
@@ -86,11 +86,11 @@ class Caps:
         if most is not None and forecast.device != "GPU":
             yield Finding("GPU-hours", "--max-gpu-hours caps nothing: no trial asks for a GPU")
         elif most is not None and spent_gpu_hours + hours > most:
-            spent = f" and {spent_gpu_hours:.2g} are spent" if spent_gpu_hours else ""
+            spent = f" and {hours_text(spent_gpu_hours)} are spent" if spent_gpu_hours else ""
             yield Finding(
                 "GPU-hours",
-                f"about {hours:.2g} are needed{spent}, --max-gpu-hours is {most:g}: it will save "
-                "and stop; --resume goes on",
+                f"about {hours_text(hours)} are needed{spent}, --max-gpu-hours is {most:g}: it "
+                "will save and stop; --resume goes on",
             )
         needed = used_bytes + forecast.disk_bytes
         if self.max_disk_bytes is not None and needed > self.max_disk_bytes:

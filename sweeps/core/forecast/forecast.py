@@ -14,7 +14,7 @@ from flowpwm.cost import Cost
 from sweeps.core.check.checked import Checked
 from sweeps.core.definition.axes import Cell, cell_text
 from sweeps.core.definition.compare import Compare
-from sweeps.core.definition.quantity import duration
+from sweeps.core.definition.quantity import duration, hours_text
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.definition.tune import Screen, Tune
 from sweeps.core.forecast.rates import START_S, Correction, warmup_share
@@ -185,7 +185,8 @@ def forecast_text(forecast: Forecast, free_bytes: int, now: datetime) -> str:
     takes = f"wall {duration(wall.est)} ({duration(wall.low)} to {duration(wall.high)})"
     takes += f", ends {end} ({early} to {late})" if forecast.slots else " with one trial at a time"
     return (
-        f"{hours.est:.2g} {forecast.device}-hours ({hours.low:.2g} to {hours.high:.2g}), {takes}; "
+        f"{hours_text(hours.est)} {forecast.device}-hours ({hours_text(hours.low)} to "
+        f"{hours_text(hours.high)}), {takes}; "
         f"checkpoints up to {size_text(forecast.checkpoint_bytes)}, results "
         f"{size_text(forecast.results_bytes)} (free {size_text(free_bytes)})   "
         f"[{forecast.source}]"
@@ -264,7 +265,9 @@ def _cells(sweep: Tune, checked: Checked) -> list[Cell]:
     if not is_enumerable(sweep):
         ours = [plan for plan in checked.demanding if plan.arm == sweep.candidate]
         largest = max(ours, key=lambda plan: plan.resources.memory_bytes)
-        return [largest.cell, checked.of(sweep.candidate).cell]
+        dearest = max(ours, key=lambda plan: plan.work_flops)
+        some = (largest, dearest, checked.of(sweep.candidate))
+        return list({plan.config_id: plan.cell for plan in some}.values())
     source, cells = Grid(sweep), []
     while len(cells) < min(MOST_CELLS, sweep.planned_trials()["screen"]):
         cell = source.next()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from sweeps.core.definition.axes import Range, cell_text
-from sweeps.core.definition.quantity import duration
+from sweeps.core.definition.quantity import duration, hours_text
 from sweeps.core.definition.sweep import Sweep
 from sweeps.core.forecast.remaining import Remaining
 from sweeps.core.protocol.ladder import step_text
@@ -146,7 +146,8 @@ class Console:
     def _spent(self, trials: list[TrialRecord]) -> str:
         assert self._remaining is not None
         spent, device = self._remaining.spent_hours(trials), self._remaining.device
-        return f"  {device}-h {spent:.2g}/{self._remaining.hours:.2g}" if spent else ""
+        hours = self._remaining.hours
+        return f"  {device}-h {hours_text(spent)}/{hours_text(hours)}" if spent else ""
 
     def _where(self, trial: TrialRecord) -> str:
         """The arm and its place on the axes that have more than one value."""

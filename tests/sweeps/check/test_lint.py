@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.core.check.findings import Finding, listed
-from sweeps.core.check.lint import budgets, confounded, power, protocol, space
+from sweeps.core.check.lint import budgets, confounded, devices, power, protocol, space
 from sweeps.core.check.lint.rules import lint
 from sweeps.core.check.sweep import check
 from sweeps.core.definition.command import parse
@@ -143,6 +143,31 @@ def test_the_flops_of_a_tune_sweep_are_those_of_its_cheapest_and_its_dearest_cel
     assert 1 < low < high < 4
     (wider,) = told(budgets, tuned("max_nfe=0"))
     assert float(wider.rpartition(" to ")[2]) > high  # rk4 with eight
+    # One more axis, which costs nothing, also where it has no list of values.
+    assert told(budgets, tuned("max_nfe=0", "optim.wm_lr=loguniform(1e-4,1e-3)")) == [wider]
+
+
+# Devices.
+
+
+def test_a_gpu_that_no_run_uses_is_told() -> None:
+    assert told(devices, tuned("trial.gpus=0.5")) == [
+        "trial.gpus=0.5 holds a GPU that no run uses: device is cpu; add device=cuda"
+    ]
+    assert not told(devices, tuned("trial.gpus=0.5", "device=cuda"))
+    assert not told(devices, tuned())
+
+
+@pytest.mark.parametrize(("flag", "slow"), [("avx512_bf16", False), ("sse", True)])
+def test_bf16_that_a_processor_emulates_is_told(
+    monkeypatch: pytest.MonkeyPatch, flag: str, slow: bool
+) -> None:
+    able = {"architecture": "x86_64", flag: True}
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: able)
+    lines = told(devices, tuned("precision=bf16"))
+    assert ["several times slower" in line for line in lines] == [True] * slow
+    assert not told(devices, tuned("precision=bf16", "device=cuda"))
+    assert not told(devices, tuned())
 
 
 # Seeds and scores.

@@ -154,6 +154,8 @@ def test_the_help_names_every_axis_and_setting() -> None:
     page = usage(PLAN)
     for word in ("world_model.integrator", "screen.trials", "confirm.seeds", "--resume PATH"):
         assert word in page
+    for word in ("317M", "flow_v2", "horizon=16", "optim.wm_lr=", "recompute=False"):
+        assert word in page
 
 
 def test_a_goal_is_a_sentence_whatever_it_looks_like() -> None:

@@ -12,12 +12,15 @@ from flowpwm.config import RunConfig
 from flowpwm.cost import estimate
 from flowpwm.work import Phases, Work
 from sweeps.core.check.sweep import check
+from sweeps.core.definition.command import parse
 from sweeps.core.definition.compare import Compare, Confirm
+from sweeps.core.definition.quantity import hours_text
 from sweeps.core.definition.tune import Screen
 from sweeps.core.forecast import canary
 from sweeps.core.forecast.forecast import (
     Forecast,
     Range,
+    configurations,
     expected_share,
     forecast,
     forecast_text,
@@ -212,7 +215,7 @@ def test_a_forecast_reads_as_a_sentence() -> None:
     )
     text = forecast_text(told, 310 * 10**9, datetime(2026, 1, 5, 8, 0))
     assert text == (
-        "1.2e+02 GPU-hours (1e+02 to 1.4e+02), wall 14h42m (13h53m to 16h40m), ends 22:42 "
+        "118 GPU-hours (100 to 141), wall 14h42m (13h53m to 16h40m), ends 22:42 "
         "(21:53 to 00:40); checkpoints up to 21 GB, results 400 MB (free 310 GB)   [x]"
     )
 
@@ -337,3 +340,19 @@ def test_a_program_that_fills_a_gpu_is_not_expected_to_share_it() -> None:
 def test_phases_add_up_to_an_epoch() -> None:
     one = Work(1, 2, 3)
     assert Phases(one, one, one, one, Work(9, 9, 9)).epoch == Work(4, 8, 12)
+
+
+def test_the_table_of_a_space_without_end_has_its_dearest_cell() -> None:
+    sweep = parse(PLAN, ["max_nfe=0", "optim.wm_lr=loguniform(1e-4,1e-3)"])[0]
+    cells = [plan.cell for plan in configurations(sweep, check(sweep)) if plan.arm == "flow"]
+    assert {"world_model.integrator": "rk4", "world_model.substeps": 8}.items() <= max(
+        cells, key=lambda cell: cell["world_model.substeps"]
+    ).items()
+    assert any(cell["world_model.substeps"] == 1 for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(0.0043, "0.0043"), (1.26, "1.3"), (99.4, "99"), (106.3, "106")]
+)
+def test_hours_are_told_in_figures(hours: float, text: str) -> None:
+    assert hours_text(hours) == text

@@ -115,9 +115,12 @@ def _pairs(sweep: Sweep, checked: Checked) -> Iterator[tuple[Plan, Plan]]:
                 if base.arm == sweep.baseline != plan.arm and _same_cell(plan, base):
                     yield plan, base
         return
-    cells = [checked.of(sweep.candidate).cell]
     if sweep.cell_count() < math.inf:
-        cells = sorted(itertools.islice(sweep.cells(), MOST_CELLS), key=_velocity_calls)
+        cells = list(itertools.islice(sweep.cells(), MOST_CELLS))
+    else:
+        plans = (checked.of(sweep.candidate), *checked.demanding)
+        cells = [plan.cell for plan in plans if plan.arm == sweep.candidate]
+    cells.sort(key=_velocity_calls)
     for cell in (cells[0], cells[-1]):
         plan, base = (
             make_plan(sweep, arm, "confirm", own, sweep.confirm.seeds[0])

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sweeps.core.check.checked import Checked
 from sweeps.core.check.findings import Finding
-from sweeps.core.check.lint import baseline, budgets, confounded, power, protocol, seeds, space
+from sweeps.core.check.lint import (
+    baseline,
+    budgets,
+    confounded,
+    devices,
+    power,
+    protocol,
+    seeds,
+    space,
+)
 from sweeps.core.check.lint.earlier import EarlierRun
 from sweeps.core.definition.sweep import Sweep
 
@@ -15,6 +24,7 @@ RULES: tuple[Callable[[Sweep, Checked], Iterator[Finding]], ...] = (
     confounded.findings,
     budgets.findings,
     space.findings,
+    devices.findings,
 )
 #: These know more where earlier sweeps have left results.
 RULES_OF_EARLIER: tuple[
